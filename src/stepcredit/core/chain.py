@@ -4,7 +4,7 @@
     P(outcome = right) = a_S (1 - fn) + (1 - a_S) fp
 
 Origin: RSP, arXiv:2609.39220 (the chain); CRM, arXiv:2509.26578, is fix = 0; start = 0 with keep = 1 is noisy-OR
-multiple-instance learning. The verifier channel (fp, fn), the event-time reading and the decoding rule are ours.
+multiple-instance learning. The verifier channel (fp, fn) and the decoding rule are ours.
 The filtered a_j is the score at test time. The posterior uses the outcome: it is a label, never a score.
 
 All functions take one attempt: keep_S, fix_S in [0, 1]. S = 0 is refused.
@@ -49,11 +49,13 @@ def filtered(keep_S: Floats, fix_S: Floats, start: float = 1.0) -> Floats:
     return state_S
 
 
-def log_likelihood(keep_S: Floats, fix_S: Floats, right: bool, *, start: float = 1.0, fp: float = 0.0, fn: float = 0.0) -> float:
-    """log P(outcome), in nats."""
+def log_likelihood(
+    keep_S: Floats, fix_S: Floats, right: bool, *, start: float = 1.0, fp: float = 0.0, fn: float = 0.0
+) -> float:
+    """The logarithm of P(outcome), in nats; never under log(1e-12)."""
     final = filtered(keep_S, fix_S, start)[-1]
-    p_right = final * (1.0 - fn) + (1.0 - final) * fp
-    return float(np.log(max(p_right if right else 1.0 - p_right, TINY)))
+    seen = final * (1.0 - fn) + (1.0 - final) * fp if right else final * fn + (1.0 - final) * (1.0 - fp)
+    return float(np.log(max(seen, TINY)))
 
 
 @dataclass(frozen=True)
@@ -72,28 +74,31 @@ class Posterior:
     first_error_S: Floats
 
 
-def posterior(keep_S: Floats, fix_S: Floats, right: bool, *, start: float = 1.0, fp: float = 0.0, fn: float = 0.0) -> Posterior:
+def posterior(
+    keep_S: Floats, fix_S: Floats, right: bool, *, start: float = 1.0, fp: float = 0.0, fn: float = 0.0
+) -> Posterior:
     """Forward-backward over the two states given the outcome.
 
-    Degenerate: an outcome the model calls impossible (likelihood under 1e-12) still gives finite posteriors, those
-    of the nearest possible model.
+    Degenerate: an outcome the model calls impossible gives the posteriors of a verifier that errs once in 1e12.
     """
     keep, fix = _checked(keep_S, fix_S)
     num = keep.size
     with np.errstate(divide="ignore"):
         emit = np.log([1.0 - fn, fp] if right else [fn, 1.0 - fp])  # log P(outcome | ok), log P(outcome | broken)
         step = np.log(np.stack([np.stack([keep, 1 - keep], -1), np.stack([fix, 1 - fix], -1)], 1))  # [S, from, to]
-        ahead_S2 = np.empty((num + 1, 2))
-        ahead_S2[num] = np.maximum(emit, np.log(TINY))
-        for j in range(num - 1, -1, -1):
-            ahead_S2[j] = np.logaddexp(step[j, :, 0] + ahead_S2[j + 1, 0], step[j, :, 1] + ahead_S2[j + 1, 1])
         behind_S2 = np.empty((num + 1, 2))
         behind_S2[0] = np.log([start, 1.0 - start])
         for j in range(num):
             behind_S2[j + 1] = np.logaddexp(behind_S2[j, 0] + step[j, 0], behind_S2[j, 1] + step[j, 1])
-        total = np.logaddexp(behind_S2[num, 0] + ahead_S2[num, 0], behind_S2[num, 1] + ahead_S2[num, 1])
+        if np.all(np.isneginf(behind_S2[num] + emit)):
+            emit = np.maximum(emit, np.log(TINY))
+        total = np.logaddexp.reduce(behind_S2[num] + emit)
+        ahead_S2 = np.empty((num + 1, 2))
+        ahead_S2[num] = emit
+        for j in range(num - 1, -1, -1):
+            ahead_S2[j] = np.logaddexp(step[j, :, 0] + ahead_S2[j + 1, 0], step[j, :, 1] + ahead_S2[j + 1, 1])
         pair = np.exp(behind_S2[:num, :, None] + step + ahead_S2[1:, None, :] - total)  # [S, from, to]
-        alive = np.concatenate([[0.0], np.cumsum(step[:, 0, 0])[:-1]]) + (0.0 if start == 1.0 else np.log(max(start, TINY)))
+        alive = np.log(start) + np.concatenate([[0.0], np.cumsum(step[:, 0, 0])[:-1]])  # ok before j, never broken
         first = np.exp(alive + step[:, 0, 1] + ahead_S2[1:, 1] - total)
     return Posterior(pair[:, 0, 0] + pair[:, 1, 0], pair[:, 0].sum(-1), pair[:, 0, 0], pair[:, 1, 0], first)
 

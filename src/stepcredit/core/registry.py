@@ -6,6 +6,8 @@ pkgutil and imported when first used, so nothing is imported, and no list edited
 
 A registered function takes its data first. A keyword-only argument without default is a *resource*, known by its
 annotation from the closed set {Policy, Verifier, Judge, Embedder, Rng, Credit}; one with a default is a *knob*.
+A `Credit` resource is per tree: a function lifted by `each_tree` writes `Credit` and is given one for each tree; one
+that takes the sequence of trees itself writes `Sequence[Credit]`.
 """
 
 from __future__ import annotations
@@ -91,8 +93,10 @@ def register(family: str, *, paper: str, **properties: Any) -> Callable[[F], F]:
         name = function.__module__.rsplit(".", 1)[-1]
         entry = Entry(family, name, function, paper, MappingProxyType(properties))
         for argument, annotation in entry.resources.items():
-            if annotation not in RESOURCES:
-                raise ValueError(f"{family}/{name}: resource {argument} is a {annotation}; allowed: {', '.join(RESOURCES)}")
+            if annotation not in (*RESOURCES, "Sequence[Credit]"):
+                raise ValueError(
+                    f"{family}/{name}: resource {argument} is a {annotation}; allowed: {', '.join(RESOURCES)}"
+                )
         _ENTRIES[family, name] = entry
         return function
 
@@ -135,12 +139,25 @@ def bind(family: str, name: str, **given: Any) -> Callable[..., Any]:
 
 
 def each_tree(function: Callable[..., Credit]) -> Callable[..., Any]:
-    """Lift Tree -> Credit to Sequence[Tree] -> list[Credit]; a single tree still gives a single credit."""
+    """Lift Tree -> Credit to Sequence[Tree] -> list[Credit]; a single tree still gives a single credit.
+
+    With a sequence of trees a `Credit` resource is a sequence too, one per tree; other arguments are shared.
+    Raises ValueError when their numbers differ.
+    """
+    resources = {name: _annotation(p) for name, p in _keyword_only(function).items() if p.default is p.empty}
 
     @functools.wraps(function)
-    def lifted(trees: Tree | Sequence[Tree], **knobs: Any) -> Credit | list[Credit]:
+    def lifted(trees: Tree | Sequence[Tree], **given: Any) -> Credit | list[Credit]:
         if isinstance(trees, Tree):
-            return function(trees, **knobs)
-        return [function(tree, **knobs) for tree in trees]
+            return function(trees, **given)
+        per_tree = {name: given.pop(name) for name in list(given) if resources.get(name) == "Credit"}
+        for name, credits in per_tree.items():
+            if isinstance(credits, Credit) or len(credits) != len(trees):
+                num = "one" if isinstance(credits, Credit) else len(credits)
+                raise ValueError(f"{name}: {len(trees)} trees need a sequence of as many credits, got {num}")
+        return [
+            function(tree, **given, **{name: credits[index] for name, credits in per_tree.items()})
+            for index, tree in enumerate(trees)
+        ]
 
     return lifted

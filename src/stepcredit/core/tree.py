@@ -19,10 +19,11 @@ def star(problem: Problem, attempts: Sequence[Sequence[Step]], outcomes: Sequenc
     >>> star(Problem("p", "2+3=?"), [[Step("5")], [Step("2+3=6"), Step("6")]]).leaves
     (1, 3)
     """
-    given = [None] * len(attempts) if outcomes is None else list(outcomes)
+    given: list[Outcome | None] = [None] * len(attempts) if outcomes is None else list(outcomes)
     if len(given) != len(attempts):
         raise ValueError(f"{len(attempts)} attempts need as many outcomes, got {len(given)}")
-    steps, parents, leaf_outcomes = [prompt_step(problem)], [-1], [None]
+    steps, parents = [prompt_step(problem)], [-1]
+    leaf_outcomes: list[Outcome | None] = [None]
     groups = [0]
     for index, (attempt, outcome) in enumerate(zip(attempts, given, strict=True)):
         if not attempt:
@@ -32,7 +33,8 @@ def star(problem: Problem, attempts: Sequence[Sequence[Step]], outcomes: Sequenc
             steps.append(step)
             leaf_outcomes.append(outcome if position == len(attempt) - 1 else None)
             groups.append(index)
-    return Tree(problem, tuple(steps), parents, tuple(leaf_outcomes), group_N=groups, cost=cost or Cost())
+    parent_N, group_N = np.array(parents), np.array(groups)
+    return Tree(problem, tuple(steps), parent_N, tuple(leaf_outcomes), group_N=group_N, cost=cost or Cost())
 
 
 def prompt_step(problem: Problem) -> Step:
@@ -41,7 +43,10 @@ def prompt_step(problem: Problem) -> Step:
 
 
 def merge(trees: Sequence[Tree]) -> Tree:
-    """Trees of one problem joined at the prompt; groups are renumbered so that none collide."""
+    """Trees of one problem joined at the prompt; groups are renumbered so that none collide.
+
+    Visits are kept when every tree has them: the prompt's add up.
+    """
     if len({tree.problem.id for tree in trees}) != 1:
         raise ValueError("only trees of the same problem can be merged")
     steps: list[Step] = [trees[0].steps[0]]
@@ -54,9 +59,13 @@ def merge(trees: Sequence[Tree]) -> Tree:
         outcomes.extend(tree.outcomes[1:])
         own = tree.group_N if tree.group_N is not None else np.zeros(tree.num_nodes, dtype=np.int64)
         groups.extend((own[1:] + next_group).tolist())
-        next_group = max(groups) + 1
+        next_group += int(own.max()) + 1
     cost = sum((tree.cost for tree in trees), Cost())
-    return Tree(trees[0].problem, tuple(steps), parents, tuple(outcomes), group_N=groups, cost=cost)
+    counted = [tree.visits_N for tree in trees if tree.visits_N is not None]
+    visits = None
+    if len(counted) == len(trees):
+        visits = np.concatenate([[sum(visits_N[0] for visits_N in counted)], *(visits_N[1:] for visits_N in counted)])
+    return Tree(trees[0].problem, tuple(steps), np.array(parents), tuple(outcomes), visits, np.array(groups), cost)
 
 
 def children(tree: Tree) -> list[list[int]]:
@@ -75,9 +84,12 @@ def depth(tree: Tree) -> Ints:
     return depth_N
 
 
-def scored_below(tree: Tree) -> tuple[Floats, Ints]:
-    """Sum of the scored rewards at and below each node, and how many there are: ([N], [N])."""
-    reward_N = tree.reward_N
+def scored_below(tree: Tree, reward_N: Floats | None = None) -> tuple[Floats, Ints]:
+    """Sum of the scored rewards at and below each node, and how many there are: ([N], [N]).
+
+    `reward_N` stands in for the tree's own rewards; NaN is unscored.
+    """
+    reward_N = tree.reward_N if reward_N is None else reward_N
     sum_N = np.where(np.isnan(reward_N), 0.0, reward_N)
     num_N = (~np.isnan(reward_N)).astype(np.int64)
     for node in range(tree.num_nodes - 1, 0, -1):

@@ -1,0 +1,285 @@
+"""What says whether step credit learnt from outcomes is identified at all: numbers printed with every fit.
+
+One outcome per attempt constrains one number, P(ok at the end); the rates of the steps before it are free. Credit is
+identified only by what steps share across attempts and by what the judge cannot see, so a better outcome likelihood
+is not better credit: it may be better at reading the verdict off the last step. Each function takes plain arrays of
+fitted attempts and returns numbers with `lines()`, sentences that also say what the numbers cannot show.
+
+The chain is RSP's (arXiv:2609.39220), whose own fit shows the loss of memory `kappa` looks for; the diagnostics are
+ours. `core/link_choice` holds those that concern the choice of link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stepcredit.core import chain
+from stepcredit.core.protocols import Rng
+from stepcredit.core.stats import paired_difference, rate
+from stepcredit.core.types import Estimate, Floats
+
+MIN_STEPS = 20  # a class with fewer scored steps than this says nothing about a collapse
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+class FilterCollapse(ValueError):
+    """The self-supervised filter trains one side only: the run stops and says why."""
+
+
+@dataclass(frozen=True)
+class LastStepBlame:
+    """How often the last step takes the blame (or, for a chain that starts broken, the credit)."""
+
+    share: Estimate
+    base_rate: float
+    what: str
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the interval of the share lies above twice the base rate (above .9, for attempts of one or two steps)."""
+        return bool(self.share.low > min(2 * self.base_rate, 0.9)) and self.base_rate < 1
+
+    def lines(self) -> list[str]:
+        """The finding in sentences."""
+        found = [
+            f"The last step takes the {self.what} in {_interval(self.share)} of {self.share.n} attempts; "
+            f"a step drawn at random would in {self.base_rate:.2f}."
+        ]
+        if self.suspicious:
+            found.append(
+                "WARNING: the judge may read the verdict off the last step. Hide the answer step from it, or score "
+                "truncated attempts, before its step scores are believed; late errors alone would look the same."
+            )
+        return found
+
+
+def last_step_blame(
+    keep: Sequence[Floats],
+    fix: Sequence[Floats],
+    right: Sequence[bool],
+    *,
+    start: float = 1.0,
+    fp: float = 0.0,
+    fn: float = 0.0,
+) -> LastStepBlame | None:
+    """Share of attempts whose posterior puts the decisive step last, beside the mean of 1 / S.
+
+    start > 0: wrong attempts, argmax of the first-error posterior. start = 0: right attempts, argmax of the posterior
+    of the fix. Ties go to the earliest step. Degenerate: None where no attempt has the outcome to be explained.
+    """
+    last, base = 0, []
+    for keep_S, fix_S, is_right in zip(keep, fix, right, strict=True):
+        if is_right != (start == 0):
+            continue
+        smoothed = chain.posterior(keep_S, fix_S, bool(is_right), start=start, fp=fp, fn=fn)
+        blame_S = smoothed.fixed_S if start == 0 else smoothed.first_error_S
+        last += int(np.argmax(blame_S) == len(blame_S) - 1)
+        base.append(1.0 / len(blame_S))
+    if not base:
+        return None
+    what = "credit" if start == 0 else "blame"
+    return LastStepBlame(rate(last, len(base), f"share of {what} on the last step"), float(np.mean(base)), what)
+
+
+@dataclass(frozen=True)
+class Kappa:
+    """Distribution of kappa = keep - fix over steps: how much of the state survives a step."""
+
+    quantiles: tuple[float, ...]
+    share_below_half: float
+    share_negative: float
+    num_steps: int
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the median step loses more than half of what the chain knew before it."""
+        return self.quantiles[LEVELS.index(0.5)] < 0.5
+
+    def lines(self) -> list[str]:
+        """The finding in sentences."""
+        quantiles = " / ".join(f"{value:.2f}" for value in self.quantiles)
+        found = [
+            f"keep - fix over {self.num_steps} steps: {quantiles} (5, 25, 50, 75, 95 %); "
+            f"{self.share_below_half:.0%} below one half, {self.share_negative:.1%} negative."
+        ]
+        if self.forgets:
+            found.append(
+                "WARNING: the median is below one half: the chain forgets in a step or two, and is in effect a "
+                "classifier of the prefix. Tie the recovery rate to a constant, or penalise it."
+            )
+        if self.share_negative > 0.01:
+            found.append("WARNING: keep < fix on some steps: there the two states have changed places.")
+        return found
+
+
+def kappa(keep: Sequence[Floats], fix: Sequence[Floats]) -> Kappa:
+    """Quantiles of keep - fix over all steps of all attempts. Raises ValueError where there is no step."""
+    if not len(keep) or not sum(len(keep_S) for keep_S in keep):
+        raise ValueError("kappa needs at least one step")
+    kappa_S = np.concatenate([np.asarray(k) - np.asarray(f) for k, f in zip(keep, fix, strict=True)])
+    quantiles = tuple(float(q) for q in np.quantile(kappa_S, LEVELS))
+    return Kappa(quantiles, float(np.mean(kappa_S < 0.5)), float(np.mean(kappa_S < 0)), kappa_S.size)
+
+
+@dataclass(frozen=True)
+class RankAgreement:
+    """How alike two fits, of different seeds, rank the same steps."""
+
+    spearman: float
+    kendall: float
+    pooled_spearman: float
+    num_attempts: int
+    num_undefined: int
+
+    def lines(self) -> list[str]:
+        """The finding in sentences."""
+        found = [
+            f"Two seeds rank the steps of an attempt alike by Spearman {self.spearman:.2f}, Kendall "
+            f"{self.kendall:.2f} (mean over {self.num_attempts} attempts; {self.num_undefined} more have too few "
+            f"steps or constant scores); over all steps at once by {self.pooled_spearman:.2f}."
+        ]
+        if self.num_attempts == 0:
+            found.append("Undecided: no attempt has two steps that both fits tell apart.")
+        elif self.spearman < 0.5:
+            found.append(
+                "WARNING: the step scores are not identified, whatever the likelihood: seeds disagree on them."
+            )
+        return found
+
+
+def rank_agreement(first: Sequence[Floats], second: Sequence[Floats]) -> RankAgreement:
+    """Mean within-attempt Spearman and Kendall (tau-b) of two fits' step scores, and Spearman over all steps.
+
+    Only the within-attempt numbers speak of step credit: two fits that agree on which *attempts* are bad already
+    agree over all steps. Degenerate: attempts of one step, or with constant scores, are counted and left out.
+    """
+    spearmans, kendalls = [], []
+    for first_S, second_S in zip(first, second, strict=True):
+        a, b = np.asarray(first_S, dtype=np.float64), np.asarray(second_S, dtype=np.float64)
+        if a.shape != b.shape:
+            raise ValueError(f"two fits score the same steps: got {a.shape} and {b.shape}")
+        if a.size > 1 and np.ptp(a) > 0 and np.ptp(b) > 0:
+            spearmans.append(_correlation(_ranks(a), _ranks(b)))
+            kendalls.append(_correlation(np.sign(a[:, None] - a).ravel(), np.sign(b[:, None] - b).ravel()))
+    flat = [np.concatenate([np.asarray(s, dtype=np.float64) for s in fit]) if len(fit) else np.zeros(0)
+            for fit in (first, second)]  # fmt: skip
+    pooled = _correlation(_ranks(flat[0]), _ranks(flat[1]))
+    nan = float("nan")
+    num = len(spearmans)
+    means = (float(np.mean(spearmans)), float(np.mean(kendalls))) if num else (nan, nan)
+    return RankAgreement(*means, pooled, num, len(first) - num)
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """How a sound step's rate changes when an error is planted before it."""
+
+    difference: Estimate
+
+    @property
+    def contaminated(self) -> bool:
+        """Whether the interval of the difference excludes 0 from below: the prefix is held against the step."""
+        return bool(self.difference.high < 0)
+
+    def lines(self) -> list[str]:
+        """The finding in sentences."""
+        found = [f"After a corrupted prefix a sound step's score changes by {_interval(self.difference)}."]
+        if self.contaminated:
+            found.append("WARNING: the score of a step follows its prefix, not the step alone (prefix contamination).")
+        elif not self.difference.low > 0:
+            found.append("Undecided: the interval includes 0, or there is none.")
+        return found
+
+
+def prefix_contamination(
+    after_clean: Floats, after_corrupted: Floats, clusters: Sequence[Hashable], *, rng: Rng
+) -> Contamination:
+    """Score (keep, for a chain) of the same sound step after a corrupted prefix, minus after a clean one; paired.
+
+    The probe is the caller's: the same step text after both prefixes, and sound after both. [n] each, clustered by
+    task.
+    """
+    unit = "change of a sound step's score"
+    return Contamination(paired_difference(after_corrupted, after_clean, unit, clusters, rng=rng))
+
+
+@dataclass(frozen=True)
+class FilterState:
+    """What the self-supervised filter keeps at this moment of training."""
+
+    share_positive: float
+    kept_share_right: float
+    kept_share_wrong: float
+    num_right: int
+    num_wrong: int
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether one class, seen on at least 20 steps as the other is, keeps under 1 % of its steps."""
+        enough = min(self.num_right, self.num_wrong) >= MIN_STEPS
+        return enough and min(self.kept_share_right, self.kept_share_wrong) < 0.01
+
+    def lines(self) -> list[str]:
+        """The finding in sentences."""
+        found = [
+            f"{self.share_positive:.1%} of the scores are above one half; the filter keeps "
+            f"{self.kept_share_right:.1%} of {self.num_right} steps of right attempts and "
+            f"{self.kept_share_wrong:.1%} of {self.num_wrong} of wrong ones."
+        ]
+        if self.collapsed:
+            lost = "right" if self.kept_share_right < self.kept_share_wrong else "wrong"
+            found.append(
+                f"COLLAPSED: steps of {lost} attempts no longer receive a gradient, so the head can only confirm "
+                "itself. Start it at zero bias, warm up on the plain outcome loss, and balance the classes."
+            )
+        elif min(self.num_right, self.num_wrong) < MIN_STEPS:
+            found.append(f"Undecided: a collapse shows only with at least {MIN_STEPS} steps of each class.")
+        return found
+
+    def check(self) -> None:
+        """Raise FilterCollapse with the explanation where the filter has collapsed."""
+        if self.collapsed:
+            raise FilterCollapse(" ".join(self.lines()))
+
+
+def filter_state(score_S: Floats, right_S: Floats) -> FilterState:
+    """State of the filter over scored steps: `score_S` in [0, 1], `right_S` the outcome of each step's attempt.
+
+    A score of exactly one half is on neither side. NaN, in either, is left out. Degenerate: the share of a class
+    without steps is NaN.
+    """
+    score, right = np.asarray(score_S, dtype=np.float64), np.asarray(right_S, dtype=np.float64)
+    if score.shape != right.shape:
+        raise ValueError(f"scores and outcomes: expected one [S], got {score.shape} and {right.shape}")
+    known = ~np.isnan(score) & ~np.isnan(right)
+    score, is_right = score[known], right[known] > 0.5
+
+    def share(of: Floats) -> float:
+        return float(np.mean(of)) if of.size else float("nan")
+
+    return FilterState(
+        share((score > 0.5).astype(np.float64)),
+        share((score[is_right] > 0.5).astype(np.float64)),
+        share((score[~is_right] < 0.5).astype(np.float64)),
+        int(is_right.sum()),
+        int((~is_right).sum()),
+    )
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def _ranks(values: Floats) -> Floats:
+    """Ranks from 0, ties at their mean."""
+    _, inverse, num = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(num) - (num + 1) / 2)[inverse]
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    a, b = a - a.mean() if a.size else a, b - b.mean() if b.size else b
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / scale if scale > 0 else float("nan")

@@ -1,0 +1,165 @@
+r"""How an attempt becomes text with step markers, and where a judge reads.
+
+    prompt + prompt_end + [given steps] + (step + observations + marker) * S
+
+A *turn* is a sampled step with the unsampled ones that follow it (an action and what the tool answered): the marker
+ends the turn, so a turn's score has seen its result. Unsampled steps before the first sampled one are context.
+The text is tokenised once, whole, as any server would; markers are located by character offset and must each be one
+token of their own, with the marker's id, and no other token may carry that id. Training, scoring and the
+`scorer.json` manifest all use this one function (a separator bug of that kind cost a published PRM 4 F1 points).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from stepcredit.core.types import Bools, Ints, Problem, Step
+
+Offsets = Sequence[tuple[int, int]]
+Tokenize = Callable[[Sequence[str]], tuple[list[list[int]], list[Offsets]]]
+ReadAt = Literal["on", "pre"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    r"""The template. `read="on"` scores at the marker, `"pre"` at the token before it (SPRM's released code).
+
+    >>> Layout(marker="\n").render(Problem("p", "2+3=?"), [Step("2+3=5")])
+    ('2+3=?\n2+3=5\n', ((11, 12),))
+    """
+
+    marker: str = "<step>"
+    prompt_end: str = "\n"
+    within: str = " "
+    read: ReadAt = "on"
+
+    def __post_init__(self) -> None:
+        if not self.marker:
+            raise ValueError("the step marker is empty; give a token such as <step>")
+        if self.read not in get_args(ReadAt):
+            raise ValueError(f"read is {self.read!r}; allowed: {', '.join(get_args(ReadAt))}")
+
+    def render(self, problem: Problem, steps: Sequence[Step]) -> tuple[str, tuple[tuple[int, int], ...]]:
+        """The text and the character span of each marker, one per sampled step.
+
+        Raises ValueError when there is no sampled step.
+        """
+        text, spans = problem.prompt + self.prompt_end, []
+        lead, turns = _turns(steps)
+        if not turns:
+            raise ValueError(f"problem {problem.id!r}: an attempt without a sampled step has nothing to score")
+        text += "".join(step.text + self.within for step in lead)
+        for turn in turns:
+            text += self.within.join(step.text for step in turn)
+            spans.append((len(text), len(text) + len(self.marker)))
+            text += self.marker
+        return text, tuple(spans)
+
+
+def _turns(steps: Sequence[Step]) -> tuple[list[Step], list[list[Step]]]:
+    lead: list[Step] = []
+    turns: list[list[Step]] = []
+    for step in steps:
+        if step.sampled:
+            turns.append([step])
+        elif turns:
+            turns[-1].append(step)
+        else:
+            lead.append(step)
+    return lead, turns
+
+
+def sampled_steps(steps: Sequence[Step]) -> Bools:
+    """True where a step gets a score, [len(steps)]."""
+    return np.array([step.sampled for step in steps], dtype=np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """An attempt as a judge sees it: `token_ids_T` and the S read positions, one per sampled step, ascending."""
+
+    token_ids_T: Ints
+    read_S: Ints
+
+
+def encode(
+    attempts: Sequence[tuple[Problem, Sequence[Step]]], layout: Layout, tokenize: Tokenize, marker_id: int
+) -> list[Encoded]:
+    """Tokenise attempts and find their read positions.
+
+    Raises ValueError naming the attempt when a marker was merged by the tokenizer, is not one token, or the marker
+    also occurs inside a step.
+    """
+    rendered = [layout.render(problem, steps) for problem, steps in attempts]
+    ids_per, offsets_per = tokenize([text for text, _ in rendered])
+    return [
+        _locate(index, attempts[index][0], ids, offsets, spans, layout, marker_id)
+        for index, (ids, offsets, (_, spans)) in enumerate(zip(ids_per, offsets_per, rendered, strict=True))
+    ]
+
+
+def _locate(
+    index: int, problem: Problem, ids: list[int], offsets: Offsets, spans: Sequence[tuple[int, int]],
+    layout: Layout, marker_id: int,
+) -> Encoded:  # fmt: skip
+    token_ids = np.asarray(ids, dtype=np.int64)
+    span_TX = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
+    starts = np.array([start for start, _ in spans])
+    at = np.searchsorted(span_TX[:, 0], starts)
+    where = f"attempt {index} (problem {problem.id!r})"
+    for step, (start, end) in enumerate(spans):
+        place = int(at[step])
+        while place < len(ids) and span_TX[place, 1] <= start:  # zero-width special tokens share an offset
+            place += 1
+        if place >= len(ids) or tuple(span_TX[place]) != (start, end) or ids[place] != marker_id:
+            got = "the end of the text" if place >= len(ids) else f"token {ids[place]} over characters {tuple(span_TX[place].tolist())}"
+            raise ValueError(
+                f"{where}: the marker {layout.marker!r} after step {step} should be token {marker_id} over characters "
+                f"{(start, end)}, but the tokenizer gives {got}; choose a marker the tokenizer never merges"
+            )
+        at[step] = place
+    if int((token_ids == marker_id).sum()) != len(spans):
+        raise ValueError(
+            f"{where}: {len(spans)} steps but the marker {layout.marker!r} occurs {(token_ids == marker_id).sum()} "
+            "times; it must not occur inside the prompt or a step: choose another marker"
+        )
+    return Encoded(token_ids, at - (1 if layout.read == "pre" else 0))
+
+
+def buckets(lengths: Sequence[int], token_budget: int, max_rows: int | None = None) -> Iterator[list[int]]:
+    """Index batches, longest first, each with rows * longest <= token_budget (a single longer row stands alone).
+
+    Rows of one batch have nearly equal length, so little is spent on padding. Ties keep the given order.
+
+    >>> list(buckets([3, 9, 4], token_budget=10))
+    [[1], [2, 0]]
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    batch: list[int] = []
+    for index in order:
+        full = batch and (len(batch) + 1) * lengths[batch[0]] > token_budget
+        if full or (max_rows is not None and len(batch) == max_rows):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def pad(encoded: Sequence[Encoded], pad_id: int) -> tuple[Ints, Bools, Ints, Bools]:
+    """Right-padded `token_ids_BT`, `attention_BT`, `read_BS` (0 where absent) and `step_BS` (True where real)."""
+    width, depth = max(len(e.token_ids_T) for e in encoded), max(len(e.read_S) for e in encoded)
+    token_ids_BT = np.full((len(encoded), width), pad_id, dtype=np.int64)
+    attention_BT = np.zeros((len(encoded), width), dtype=np.bool_)
+    read_BS = np.zeros((len(encoded), depth), dtype=np.int64)
+    step_BS = np.zeros((len(encoded), depth), dtype=np.bool_)
+    for row, one in enumerate(encoded):
+        token_ids_BT[row, : len(one.token_ids_T)] = one.token_ids_T
+        attention_BT[row, : len(one.token_ids_T)] = True
+        read_BS[row, : len(one.read_S)] = one.read_S
+        step_BS[row, : len(one.read_S)] = True
+    return token_ids_BT, attention_BT, read_BS, step_BS

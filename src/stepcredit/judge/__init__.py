@@ -1,0 +1,1 @@
+"""Judges: an attempt in, one score per step out. They never see an outcome."""

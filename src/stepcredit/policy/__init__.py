@@ -1,0 +1,1 @@
+"""Things that write tokens: one file, one policy."""

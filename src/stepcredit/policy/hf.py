@@ -1,0 +1,355 @@
+"""A policy that is any causal language model on disk or on the hub, sampled in batches.
+
+    u ~ uniform,   token = first v with cumsum(p)_v > u * sum(p),   p = softmax(logits / temperature), cut to top_p
+
+One uniform number per row and position, drawn from the caller's generator in order of prefix length: the same
+generator gives the same completions, whatever the batch size (up to rounding of the logits), and the global random
+state is never touched.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from stepcredit.core.protocols import Policy, Rng
+from stepcredit.core.registry import register
+from stepcredit.core.types import Completion, Cost, Floats
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+_MAX_LOGITS = 2**26  # numbers in one tensor of logits when scoring
+
+
+@register("policy", paper="ours")
+def hf(model: str, *, dtype: Dtype = "auto", batch_size: int = 512, temperature: float = 1.0, top_p: float = 1.0,
+       device: str = "auto") -> Policy:  # fmt: skip
+    """Load a model folder, or a hub model by its name, as a policy; code from the hub is never run.
+
+    `dtype="auto"` is the checkpoint's own, `device="auto"` the accelerator where there is one. `batch_size` rows are
+    decoded together. `temperature=0` takes the likeliest token, the lowest id among equals.
+    Raises ValueError for a folder that does not exist, at once and before any network is asked; for a name the hub
+    does not know or cannot be asked about; and for knobs out of range.
+    """
+    if dtype not in get_args(Dtype):
+        raise ValueError(f"dtype is {dtype!r}; allowed: {', '.join(get_args(Dtype))}")
+    source = locate(model)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    network = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=False)
+    return HFPolicy(network, tokenizer, batch_size=batch_size, temperature=temperature, top_p=top_p, device=device)
+
+
+def locate(model: str) -> str:
+    """The folder or hub name to load; ValueError, without waiting for a network, where there is neither.
+
+    A name is the hub's unless it is a folder here, or looks like a path: absolute, starting with `.` or `~`, with
+    more than one separator, or below a folder that exists here. A hub name that is not in the local cache is asked
+    for once, not retried.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ValueError(f"{path} holds no model: there is no config.json in it")
+        return str(path)
+    parts = model.replace("\\", "/").rstrip("/").split("/")
+    if model[:1] in ("", ".", "~", "/", "\\") or model[-1] in "/\\" or len(parts) != model.count("/") + 1 or (
+        len(parts) > 2 or (len(parts) == 2 and Path(parts[0]).is_dir()) or path.exists()
+    ):  # fmt: skip
+        raise ValueError(f"there is no model folder {model!r}")
+    try:
+        if not isinstance(try_to_load_from_cache(model, "config.json"), str):
+            HfApi().model_info(model, timeout=10)
+    except HFValidationError as error:
+        raise ValueError(f"{model!r} is neither a folder nor a name the hub allows") from error
+    except OfflineModeIsEnabled as error:
+        raise ValueError(f"there is no folder {model!r}, and the hub is switched off (HF_HUB_OFFLINE)") from error
+    except HfHubHTTPError as error:
+        raise ValueError(f"there is no folder {model!r}, and the hub has no such open model") from error
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"there is no folder {model!r}, and the hub cannot be reached: {error}") from error
+    return model
+
+
+class HFPolicy:
+    """A causal language model and its tokenizer as a `Policy`.
+
+    `cost` adds up what has been spent: `generated_tokens` sampled, `forwarded_tokens` read (each distinct prompt of
+    a batch once, and everything `logprob` scores), `seconds` inside.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, batch_size: int = 512, temperature: float = 1.0,
+                 top_p: float = 1.0, device: str = "auto") -> None:  # fmt: skip
+        """Raises ValueError for knobs out of range, or a model that keeps no key-value cache."""
+        if batch_size < 1 or temperature < 0 or not 0 < top_p <= 1:
+            raise ValueError(f"batch_size {batch_size}, temperature {temperature}, top_p {top_p}; "
+                             "allowed: 1 or more, 0 or more, above 0 up to 1")  # fmt: skip
+        takes = inspect.signature(model.forward).parameters
+        if "past_key_values" not in takes:
+            raise ValueError(
+                f"{type(model).__name__} keeps no key-value cache; allowed: causal language models that do"
+            )
+        if device == "auto":
+            found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+            device = "cpu" if found is None else found.type
+        self.model = model.to(device).eval()
+        self.tokenizer = tokenizer
+        self.batch_size, self.temperature, self.top_p = batch_size, temperature, top_p
+        self.cost = Cost()
+        self._device = torch.device(device)
+        self._takes_positions = "position_ids" in takes
+        self._keep_last: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+        self._max_positions = getattr(model.config, "max_position_embeddings", None)
+        ends = model.generation_config.eos_token_id if model.generation_config else model.config.eos_token_id
+        ends = tokenizer.eos_token_id if ends is None else ends
+        self._ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+        self._pieces: list[str] | None = None
+
+    def sample(self, prefixes: Sequence[str], num: int, rng: Rng, *, stop: Sequence[str] = (),
+               max_new_tokens: int = 256) -> list[list[Completion]]:  # fmt: skip
+        """`num` completions of each prefix, [len(prefixes)][num].
+
+        `text` ends before the first of `stop`, or at the end token. `token_ids` is all that was sampled, with the end
+        token or the tokens that completed the stop string; `logprobs` are the model's own (temperature 1, nothing
+        cut), as `logprob` gives them. `finish` is "length" where neither came within `max_new_tokens`, or within
+        the positions the model has.
+        Raises ValueError for `num` or `max_new_tokens` below 1, an empty stop string, or a prefix as long as the
+        model's positions.
+        """
+        if num < 1 or max_new_tokens < 1 or not all(stop):
+            raise ValueError(f"num {num}, max_new_tokens {max_new_tokens}, stop {list(stop)}; "
+                             "allowed: 1 or more, 1 or more, strings that are not empty")  # fmt: skip
+        start = time.perf_counter()
+        distinct = list(dict.fromkeys(prefixes))
+        ids_P = self._encode_prefixes(distinct)
+        anchor_P = self._decode([ids[-1:] for ids in ids_P])
+        index = {prefix: place for place, prefix in enumerate(distinct)}
+        row_P = np.repeat([index[prefix] for prefix in prefixes], num)
+        # Rows of one length, and of one prompt, lie together: little padding, and a prompt is read once a batch.
+        order = sorted(range(len(row_P)), key=lambda row: (len(ids_P[row_P[row]]), row_P[row], row))
+        found: dict[int, Completion] = {}
+        for begin in range(0, len(order), self.batch_size):
+            rows = order[begin : begin + self.batch_size]
+            uniform_RT = torch.from_numpy(rng.random((len(rows), max_new_tokens), dtype=np.float32))
+            here, inverse = np.unique(row_P[rows], return_inverse=True)
+            sampled = self._decode_batch(
+                [ids_P[p] for p in here], inverse, [anchor_P[p] for p in here], uniform_RT, stop
+            )
+            found.update(zip(rows, sampled, strict=True))
+        self.cost += Cost(
+            generated_tokens=sum(len(c.token_ids or ()) for c in found.values()), seconds=time.perf_counter() - start
+        )
+        return [[found[p * num + n] for n in range(num)] for p in range(len(prefixes))]
+
+    def logprob(self, prefixes: Sequence[str], continuations: Sequence[str]) -> Floats:
+        """Sum of log p(token | prefix, tokens before) under the model itself, [len(prefixes)], in nats; an empty continuation is 0.
+
+        The continuation's tokens are those of the joint text behind the prefix's own, as in sampling; where a token
+        would straddle the border, the continuation is tokenised alone. No end token is added.
+        Raises ValueError for lists of different lengths, or a text beyond the model's positions.
+        """
+        if len(prefixes) != len(continuations):
+            raise ValueError(f"{len(prefixes)} prefixes need as many continuations, got {len(continuations)}")
+        start = time.perf_counter()
+        out = np.zeros(len(prefixes))
+        if not prefixes:
+            return out
+        heads = self._encode_prefixes(prefixes)
+        wholes = self._encode_prefixes([p + c for p, c in zip(prefixes, continuations, strict=True)])
+        alone = self.tokenizer(list(continuations), add_special_tokens=False, verbose=False)["input_ids"]
+        texts = [
+            whole if whole[: len(head)] == head else head + tail
+            for head, whole, tail in zip(heads, wholes, alone, strict=True)
+        ]
+        too_long = [row for row, ids in enumerate(texts) if self._max_positions and len(ids) > self._max_positions]
+        if too_long:
+            raise ValueError(
+                f"text {too_long[0]} has {len(texts[too_long[0]])} tokens; the model has {self._max_positions}"
+            )
+        forwarded = 0
+        for rows in self._by_length([len(ids) for ids in texts]):
+            length = len(texts[rows[-1]])
+            ids_RT = torch.zeros((len(rows), length), dtype=torch.long)
+            real_RT = torch.zeros((len(rows), length), dtype=torch.long)
+            scored_RT = torch.zeros((len(rows), length), dtype=torch.bool)
+            for place, row in enumerate(rows):
+                ids_RT[place, : len(texts[row])] = torch.tensor(texts[row])
+                real_RT[place, : len(texts[row])] = 1
+                scored_RT[place, len(heads[row]) : len(texts[row])] = True
+            forwarded += int(real_RT.sum())
+            ids_RT, real_RT, scored_RT = (x.to(self._device) for x in (ids_RT, real_RT, scored_RT))
+            with torch.inference_mode():
+                logits_RTV = (
+                    self.model(input_ids=ids_RT, attention_mask=real_RT, use_cache=False).logits[:, :-1].float()
+                )
+                logprob_RT = logits_RTV.log_softmax(-1).gather(-1, ids_RT[:, 1:, None])[..., 0]
+                out[rows] = (logprob_RT.double() * scored_RT[:, 1:]).sum(-1).cpu().numpy()
+        self.cost += Cost(forwarded_tokens=forwarded, seconds=time.perf_counter() - start)
+        return out
+
+    def token_ends(self, token_ids: Sequence[int]) -> list[int]:
+        """Where each token of a completion ends in its decoded text, in characters; special tokens take none.
+
+        A character of several tokens ends with its last one.
+        """
+        pieces = self._vocabulary()
+        text = self._decode([list(token_ids)])[0]
+        ends = np.cumsum([len(pieces[token]) for token in token_ids], dtype=np.int64).tolist()
+        if "".join(pieces[token] for token in token_ids) == text:
+            return [int(end) for end in ends]
+        parts = self._decode([list(token_ids[: place + 1]) for place in range(len(token_ids))])
+        return [len(part.rstrip("�")) if not text.startswith(part) else len(part) for part in parts]
+
+    def _decode_batch(self, prefix_ids: list[list[int]], inverse_R: Any, anchors: list[str], uniform_RT: torch.Tensor,
+                      stop: Sequence[str]) -> list[Completion]:  # fmt: skip
+        """Sample one batch: read each prompt once, spread its cache over its rows, drop rows as they finish."""
+        longest = max(len(ids) for ids in prefix_ids)
+        if self._max_positions and longest >= self._max_positions:
+            raise ValueError(f"a prefix has {longest} tokens; the model has {self._max_positions} positions")
+        num_rows, max_new = uniform_RT.shape
+        max_new = min(max_new, self._max_positions - longest) if self._max_positions else max_new
+        may_stop_V = self._may_complete(stop)
+        ends = torch.tensor(self._ends, dtype=torch.long, device=self._device)
+        uniform_RT = uniform_RT.to(self._device)
+        ids_RT = torch.zeros((num_rows, max_new), dtype=torch.long, device=self._device)
+        logprob_RT = torch.zeros((num_rows, max_new), device=self._device)
+        length_R, finished_R = np.full(num_rows, max_new), np.zeros(num_rows, dtype=np.bool_)
+        expand = torch.as_tensor(inverse_R, dtype=torch.long, device=self._device)
+        active = torch.arange(num_rows, device=self._device)
+        running = np.ones(num_rows, dtype=np.bool_)
+        with torch.inference_mode():
+            logits_RV, cache, mask_RL = self._read(prefix_ids)
+            cache.reorder_cache(expand)
+            logits_RV, mask_RL = logits_RV[expand], mask_RL[expand]
+            position_R = mask_RL.sum(-1)
+            padded = not bool(mask_RL.all())
+            for place in range(max_new):
+                token_R, chosen_R = self._choose(logits_RV, uniform_RT[active, place])
+                ids_RT[active, place], logprob_RT[active, place] = token_R, chosen_R
+                over_R = torch.isin(token_R, ends).cpu().numpy()
+                if may_stop_V is not None:
+                    for at in np.flatnonzero(may_stop_V[token_R.cpu().numpy()] & running & ~over_R):
+                        row = int(active[at])
+                        text = self._text(prefix_ids[inverse_R[row]], anchors[inverse_R[row]], ids_RT[row, : place + 1])
+                        over_R[at] = any(mark in text for mark in stop)
+                over_R &= running
+                if over_R.any():
+                    rows = active.cpu().numpy()[over_R]
+                    length_R[rows], finished_R[rows] = place + 1, True
+                    running &= ~over_R
+                    if not running.any():
+                        break
+                    if np.count_nonzero(~running) * 8 >= len(running):
+                        keep = torch.from_numpy(np.flatnonzero(running)).to(self._device)
+                        cache.reorder_cache(keep)
+                        active, token_R, mask_RL, position_R = (
+                            active[keep],
+                            token_R[keep],
+                            mask_RL[keep],
+                            position_R[keep],
+                        )
+                        running = np.ones(len(keep), dtype=np.bool_)
+                if place + 1 < max_new:
+                    mask_RL = torch.cat([mask_RL, mask_RL.new_ones((len(token_R), 1))], -1)
+                    inputs = {"position_ids": position_R[:, None]} if self._takes_positions else {}
+                    logits_RV = self.model(input_ids=token_R[:, None], attention_mask=mask_RL if padded else None,
+                                           past_key_values=cache, use_cache=True, **inputs).logits[:, -1]  # fmt: skip
+                    position_R = position_R + 1
+        sampled = [ids[:n] for ids, n in zip(ids_RT.tolist(), length_R, strict=True)]
+        logprobs = [row[:n] for row, n in zip(logprob_RT.tolist(), length_R, strict=True)]
+        last = [prefix_ids[p][-1:] for p in inverse_R]
+        texts = self._decode([head + ids for head, ids in zip(last, sampled, strict=True)])
+        done = []
+        for row, (ids, text) in enumerate(zip(sampled, texts, strict=True)):
+            own = text[len(anchors[inverse_R[row]]) :]
+            cut = min((at for mark in stop if (at := own.find(mark)) >= 0), default=len(own))
+            finish: Literal["stop", "length"] = "stop" if finished_R[row] else "length"
+            done.append(Completion(own[:cut], tuple(ids), tuple(logprobs[row]), finish))
+        return done
+
+    def _read(self, prefix_ids: list[list[int]]) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """Logits behind each prompt, their cache and mask; prompts are padded on the left."""
+        longest = max(len(ids) for ids in prefix_ids)
+        ids_PL = torch.zeros((len(prefix_ids), longest), dtype=torch.long)
+        mask_PL = torch.zeros((len(prefix_ids), longest), dtype=torch.long)
+        for row, ids in enumerate(prefix_ids):
+            ids_PL[row, longest - len(ids) :] = torch.tensor(ids)
+            mask_PL[row, longest - len(ids) :] = 1
+        self.cost += Cost(forwarded_tokens=int(mask_PL.sum()))
+        ids_PL, mask_PL = ids_PL.to(self._device), mask_PL.to(self._device)
+        inputs = {"position_ids": (mask_PL.cumsum(-1) - 1).clamp(min=0)} if self._takes_positions else {}
+        out = self.model(input_ids=ids_PL, attention_mask=mask_PL, use_cache=True, **self._keep_last, **inputs)
+        return out.logits[:, -1], out.past_key_values, mask_PL
+
+    def _choose(self, logits_RV: torch.Tensor, uniform_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sampled token of each row and its log-probability under the model itself: ([R], [R])."""
+        logprob_RV = logits_RV.float().log_softmax(-1)
+        if self.temperature == 0:
+            token_R = logprob_RV.argmax(-1)
+        else:
+            p_RV = logprob_RV.exp() if self.temperature == 1 else (logprob_RV / self.temperature).softmax(-1)
+            if self.top_p < 1:
+                sorted_RV, order_RV = p_RV.sort(dim=-1, descending=True, stable=True)
+                beyond_RV = sorted_RV.cumsum(-1) - sorted_RV >= self.top_p
+                p_RV = p_RV.scatter(-1, order_RV, sorted_RV.masked_fill(beyond_RV, 0.0))
+            mass_RV = p_RV.cumsum(-1)
+            total_R = mass_RV[:, -1]
+            # Strictly below the total, so that a token of no mass at the end of the vocabulary is never taken.
+            target_R = torch.minimum(uniform_R * total_R, torch.nextafter(total_R, torch.zeros_like(total_R)))
+            token_R = torch.searchsorted(mass_RV, target_R[:, None], right=True)[:, 0]
+        return token_R, logprob_RV.gather(-1, token_R[:, None])[:, 0]
+
+    def _encode_prefixes(self, prefixes: Sequence[str]) -> list[list[int]]:
+        """Token ids with the tokenizer's own start; an empty prefix starts at the start (or end) token."""
+        start = self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.tokenizer.eos_token_id
+        out = []
+        for ids in self.tokenizer(list(prefixes), verbose=False)["input_ids"] if prefixes else []:
+            if len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id:
+                ids = ids[:-1]  # some tokenizers close every text; the policy is to go on
+            if not ids and start is None:
+                raise ValueError("an empty prefix needs a tokenizer with a start or end token")
+            out.append(list(ids) or [start])
+        return out
+
+    def _decode(self, ids: list[list[int]]) -> list[str]:
+        if not ids:
+            return []
+        return list(self.tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _text(self, prefix: list[int], anchor: str, ids: torch.Tensor) -> str:
+        """Text of a completion: decoded behind the prefix's last token, since some tokenizers eat a leading space."""
+        return self._decode([prefix[-1:] + ids.tolist()])[0][len(anchor) :]
+
+    def _vocabulary(self) -> list[str]:
+        if self._pieces is None:
+            size = max(len(self.tokenizer), self.model.get_output_embeddings().weight.shape[0])
+            self._pieces = self._decode([[token] for token in range(size)])
+        return self._pieces
+
+    def _may_complete(self, stop: Sequence[str]) -> Any:
+        """[V] True where a token could be the last of a stop string: only behind these is text decoded and searched."""
+        if not stop:
+            return None
+        last = {mark[-1] for mark in stop}
+        if any(mark.isspace() and mark != "\n" for mark in last):
+            return np.ones(len(self._vocabulary()), dtype=np.bool_)  # a lone token's leading space may not decode
+        return np.array([not last.isdisjoint(piece) or "�" in piece for piece in self._vocabulary()])
+
+    def _by_length(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Batches of row numbers, shortest texts first, within the batch size and the size of the logits."""
+        width = max(1, _MAX_LOGITS // self.model.get_output_embeddings().weight.shape[0])
+        batch: list[int] = []
+        for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
+            if batch and (len(batch) == self.batch_size or (len(batch) + 1) * lengths[row] > width):
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch

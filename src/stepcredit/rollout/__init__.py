@@ -1,0 +1,1 @@
+"""Growing trees: which attempts are sampled from a policy, and where from."""

@@ -1,0 +1,1 @@
+"""Using a judge, or a vote, to choose among attempts."""

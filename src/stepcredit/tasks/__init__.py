@@ -1,0 +1,1 @@
+"""Procedural domains with an exact step oracle each: one file, one task."""

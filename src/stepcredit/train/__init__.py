@@ -1,0 +1,1 @@
+"""Training models: a small language model from scratch, judges from credit or outcomes."""

@@ -1,0 +1,82 @@
+"""The link recommender: undecided where success ends the episode, and right at fixed length."""
+
+import numpy as np
+import pytest
+
+from stepcredit.core import chain, link_choice
+
+
+def held_out(length_of, rng, num_tasks=60, per_task=4):
+    """Retry episodes: turn j succeeds with probability .3; the evidence on each turn is nearly clean."""
+    rows = []
+    for task in range(num_tasks):
+        for _ in range(per_task):
+            hit = rng.uniform(size=6) < 0.3
+            steps = hit[: length_of(hit)]
+            evidence = np.where(steps, 0.8, 0.1)
+            rows.append((task, bool(steps.any()), evidence))
+    return rows
+
+
+def log_likelihoods(rows, constant=None):
+    """Each link with the evidence as its rate, or with a constant rate where the judge sees no evidence."""
+    found = {"derivation": [], "retry": []}
+    for _, right, evidence in rows:
+        ones, none = np.ones_like(evidence), np.zeros_like(evidence)
+        keep = ones * constant["derivation"] if constant else evidence
+        fix = ones * constant["retry"] if constant else evidence
+        found["derivation"].append(chain.log_likelihood(keep, none, right))
+        found["retry"].append(chain.log_likelihood(ones, fix, right, start=0.0))
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def columns(rows):
+    return np.array([len(e) for _, _, e in rows]), np.array([r for _, r, _ in rows]), [t for t, _, _ in rows]
+
+
+def test_success_that_stops_the_episode_leaves_the_link_undecided():
+    rng = np.random.default_rng(0)
+    rows = held_out(lambda hit: int(hit.argmax()) + 1 if hit.any() else 6, rng)
+    # the rates that maximise each likelihood when nothing but the length is known
+    grid = np.linspace(0.02, 0.98, 49)
+    best = {
+        link: max(grid, key=lambda rate, link=link: log_likelihoods(rows, dict.fromkeys(("derivation", "retry"), rate))[link].mean())
+        for link in ("derivation", "retry")
+    }  # fmt: skip
+    found = link_choice.compare_links(log_likelihoods(rows, best), *columns(rows), rng=rng)
+    assert found.raw_gap > 0  # the wrong link wins without matching: short means right
+    assert found.answer == "undecided"
+    assert found.stop.dependent and found.stop.share_at_limit == 1.0
+    text = " ".join(found.lines())
+    assert "undecided" in text and "outcome on the last step" in text
+
+
+def test_at_fixed_length_the_right_link_wins():
+    rng = np.random.default_rng(1)
+    rows = held_out(lambda hit: 6, rng)
+    found = link_choice.compare_links(log_likelihoods(rows), *columns(rows), rng=rng)
+    assert found.answer == "retry" and not found.stop.dependent and found.stop.share_matched == 1.0
+
+
+def test_a_gap_inside_its_interval_is_undecided():
+    rng = np.random.default_rng(2)
+    rows = held_out(lambda hit: 6, rng)
+    noise = {"derivation": rng.normal(size=len(rows)), "retry": rng.normal(size=len(rows))}
+    assert link_choice.compare_links(noise, *columns(rows), rng=rng).answer == "undecided"
+
+
+def test_matching_makes_the_outcome_independent_of_length():
+    """Length 2: three right, one wrong -> weights 1/3, 1; length 3 has no wrong attempt and weighs nothing."""
+    weight = link_choice.matched_weights(np.array([2, 2, 2, 2, 3]), np.array([True, True, True, False, True]))
+    assert np.allclose(weight, [1 / 3, 1 / 3, 1 / 3, 1, 0])
+
+
+def test_one_outcome_only_cannot_decide():
+    rng = np.random.default_rng(0)
+    ones = np.ones(4)
+    found = link_choice.compare_links(
+        {"derivation": ones, "retry": 0 * ones}, np.full(4, 3), np.ones(4, dtype=bool), list("abcd"), rng=rng
+    )
+    assert found.answer == "undecided" and found.stop is None
+    with pytest.raises(ValueError, match="compare two links"):
+        link_choice.compare_links({"derivation": ones}, ones, ones, list("abcd"), rng=rng)

@@ -1,0 +1,58 @@
+"""Plots are strings that depend on their data alone."""
+
+import matplotlib
+import pytest
+
+from stepcredit.report._plots import curve, reliability, swatches
+
+SERIES = [
+    {"name": "a", "y": [0.5, 0.6], "low": [0.4, 0.5], "high": [0.6, 0.7]},
+    {"name": "b", "y": [0.5, float("nan")], "style": "control"},
+]
+
+
+def test_the_same_data_give_the_same_bytes_whatever_the_user_style():
+    first = curve([1, 2], SERIES, name="p")
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "pink"}):
+        assert curve([1, 2], SERIES, name="p") == first
+
+
+def test_drawing_leaves_the_users_settings_alone():
+    with matplotlib.rc_context({"font.size": 30}):
+        curve([1, 2], SERIES, name="p")
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_colours_are_names_the_page_defines():
+    svg = curve([1, 2], SERIES, name="p", x_label="N", y_label="$share$ <b>")
+    assert "var(--arm-0)" in svg and "var(--ink)" in svg
+    assert "$share$ &lt;b&gt;" in svg  # never read as mathematics or as markup
+    assert svg.startswith("<svg") and "<metadata>" not in svg and "<style" not in svg
+
+
+@pytest.mark.parametrize("x", [[1], [0, 100], [3, 5]])
+def test_any_x_can_be_drawn(x):
+    assert "<svg" in curve(x, [{"name": "a", "y": [0.5] * len(x)}], name="p")
+
+
+def test_a_series_never_computed_is_drawn_as_nothing():
+    assert "<svg" in curve(
+        [1, 2], [{"name": "a", "y": [None, None], "low": [None, None], "high": [None, None]}], name="p"
+    )
+
+
+def test_empty_bins_are_counted_and_have_no_point():
+    bins = [
+        {"low": 0.0, "high": 0.5, "mean_score": 0.2, "rate": 0.3, "n": 1200},
+        {"low": 0.5, "high": 1.0, "mean_score": None, "rate": None, "n": 0},
+    ]
+    svg = reliability(bins, name="r")
+    assert ">1.20k<" in svg and ">0<" in svg
+    empty = [{**bin_, "mean_score": None, "rate": None, "n": 0} for bin_ in bins]
+    assert "<svg" in reliability(empty, name="r")
+
+
+def test_thirty_arms_have_thirty_keys():
+    keys = swatches([{"name": str(i), "y": []} for i in range(30)], name="k")
+    looks = {key.replace(f"k-key{i}-", "") for i, key in enumerate(keys)}
+    assert len(keys) == len(looks) == 30
