@@ -284,8 +284,9 @@ def test_wrong_targets_are_named(tmp_path):
         write(tmp_path / "a.jsonl", [], format="intercode")
     with pytest.raises(ValueError, match="writing plain has no knob credit; allowed: none"):
         write(tmp_path / "a.jsonl", [], format="plain", credit="x")
+    (tmp_path / "d.jsonl").mkdir()
     with pytest.raises(ValueError, match="is a folder"):
-        write(tmp_path, []) if tmp_path.suffix else (tmp_path / "d.jsonl").mkdir() or write(tmp_path / "d.jsonl", [])
+        write(tmp_path / "d.jsonl", [])
 
 
 def test_parquet_rows_that_differ_in_columns_are_refused(tmp_path):

@@ -110,6 +110,7 @@ def test_metadata_json_cannot_hold_is_refused_and_nothing_is_left(tmp_path, meta
         ({"stepcredit": 2}, "'stepcredit': got 2"),
         ({"problem": 5}, "'problem': got 5"),
         ({"problem": {"id": "p"}}, "'problem.prompt' is missing"),
+        ({"problem": {"id": "p", "prompt": "?", "meta": 5}}, "'problem.meta': got 5"),
         ({"steps": [{"text": "?", "kind": "prompt", "sampled": False}, {"text": 5}]}, r"'steps\[1\].text'"),
         (
             {"steps": [{"text": "?", "kind": "prompt", "sampled": False}, {"text": "x", "kind": "y"}]},

@@ -20,7 +20,7 @@ import numpy as np
 from stepcredit.core.types import Bools, Ints, Problem, Step
 
 Offsets = Sequence[tuple[int, int]]
-Tokenize = Callable[[Sequence[str]], tuple[list[list[int]], list[Offsets]]]
+Tokenize = Callable[[Sequence[str]], tuple[list[list[int]], Sequence[Offsets]]]
 ReadAt = Literal["on", "pre"]
 
 
@@ -116,7 +116,11 @@ def _locate(
         while place < len(ids) and span_TX[place, 1] <= start:  # zero-width special tokens share an offset
             place += 1
         if place >= len(ids) or tuple(span_TX[place]) != (start, end) or ids[place] != marker_id:
-            got = "the end of the text" if place >= len(ids) else f"token {ids[place]} over characters {tuple(span_TX[place].tolist())}"
+            got = (
+                "the end of the text"
+                if place >= len(ids)
+                else f"token {ids[place]} over characters {tuple(span_TX[place].tolist())}"
+            )
             raise ValueError(
                 f"{where}: the marker {layout.marker!r} after step {step} should be token {marker_id} over characters "
                 f"{(start, end)}, but the tokenizer gives {got}; choose a marker the tokenizer never merges"

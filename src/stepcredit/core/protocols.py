@@ -29,7 +29,7 @@ class Policy(Protocol):
         ...
 
     def logprob(self, prefixes: Sequence[str], continuations: Sequence[str]) -> Floats:
-        """log p(continuation | prefix), summed over its tokens, in nats; shape [len(prefixes)]."""
+        """Log p(continuation | prefix), summed over its tokens, in nats; shape [len(prefixes)]."""
         ...
 
 

@@ -45,8 +45,9 @@ def advantages(reward_G: Floats, normalize: Normalize = "std", leave_one_out: bo
 @each_tree
 def group_mean(tree: Tree, *, normalize: Normalize = "std", leave_one_out: bool = False) -> Credit:
     """Give every step its attempt's advantage over the problem's other attempts, [N]."""
-    scored = [leaf for leaf in tree.leaves if not np.isnan(tree.reward_N[leaf])]
-    advantage_G = advantages(tree.reward_N[scored], normalize, leave_one_out)
+    reward_N = tree.reward_N
+    scored = [leaf for leaf in tree.leaves if not np.isnan(reward_N[leaf])]
+    advantage_G = advantages(reward_N[scored], normalize, leave_one_out)
     sum_N, num_N = np.zeros(tree.num_nodes), np.zeros(tree.num_nodes)
     for leaf, advantage in zip(scored, advantage_G, strict=True):
         path = list(tree.path(leaf))

@@ -68,6 +68,8 @@ def _problem(fields: Fields) -> Problem:
         answer, meta = (_loads(fields, name) for name in ("answer_json", "meta_json"))
     else:
         answer, meta = fields.values.get("answer"), fields.values.get("meta")
+    if meta is not None and not isinstance(meta, dict):
+        fields.fail("meta", meta, "an object")
     reference = tuple(_strings(fields, "reference")) if fields.has("reference") else None
     return Problem(fields.text("id", blank=True), fields.text("prompt", blank=True), answer, reference, meta or {})
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from stepcredit.core.layout import Encoded, Layout
 from stepcredit.core.readout import Readout
@@ -75,9 +73,7 @@ def check_golden(manifest: Manifest, encoded: Sequence[Encoded]) -> None:
         )
 
 
-def golden_encoding(encoded: Sequence[Encoded]) -> dict[str, tuple[int, ...]]:
-    """The golden fields of a manifest."""
-    return {
-        "golden_ids": tuple(int(i) for i in encoded[0].token_ids_T),
-        "golden_reads": tuple(int(i) for i in np.asarray(encoded[0].read_S)),
-    }
+def with_golden(manifest: Manifest, encoded: Sequence[Encoded]) -> Manifest:
+    """The manifest with its golden encoding filled in."""
+    ids, reads = encoded[0].token_ids_T.tolist(), encoded[0].read_S.tolist()
+    return replace(manifest, golden_ids=tuple(ids), golden_reads=tuple(reads))

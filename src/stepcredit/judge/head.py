@@ -11,10 +11,10 @@ Degenerate: a step whose logit is not finite makes the judge abstain.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
@@ -24,7 +24,7 @@ from stepcredit.core.protocols import Judge, Solution
 from stepcredit.core.readout import Readout
 from stepcredit.core.registry import register
 from stepcredit.core.types import Bools, Floats, Ints, Judgment, Problem
-from stepcredit.judge._manifest import GOLDEN, Manifest, check_golden, golden_encoding, load_manifest
+from stepcredit.judge._manifest import GOLDEN, Manifest, check_golden, load_manifest, with_golden
 from stepcredit.judge._scoring import score_encoded
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -37,14 +37,49 @@ def head(path: str, *, dtype: Dtype = "float32", token_budget: int = 16384, devi
     return ScorerJudge(scorer, token_budget)
 
 
-class HeadScorer(nn.Module):
-    """Backbone, head, tokenizer and manifest in one trainable module."""
+class StepScorer(nn.Module):
+    """A trainable module that scores steps: tokenizer and manifest with it. Abstract: `forward`, `save`, `load`."""
 
     def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, manifest: Manifest) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.manifest = manifest
+
+    def encode(self, attempts: Sequence[tuple[Problem, Solution]]) -> list[Encoded]:
+        """The tokens every use of this scorer sees: training, scoring and manifest."""
+        return encode(attempts, self.manifest.layout, self.tokenize, self.manifest.marker_id)
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
+        """Token ids and character offsets."""
+        found = self.tokenizer(list(texts), return_offsets_mapping=True, return_attention_mask=False, verbose=False)
+        return found["input_ids"], found["offset_mapping"]
+
+    @property
+    def pad_id(self) -> int:
+        """Token id used for padding."""
+        return pad_token(self.tokenizer)
+
+    @torch.inference_mode()
+    def logits(self, token_ids_BT: Ints, attention_BT: Bools, read_BS: Ints) -> Floats:
+        """`forward` for numpy arrays: [B, S, C]."""
+        device = next(self.parameters()).device
+        found: Tensor = self(
+            *(torch.as_tensor(array, device=device) for array in (token_ids_BT, attention_BT, read_BS))
+        )
+        return found.double().numpy(force=True)
+
+    def reset_head(self, bias: float = 0.0) -> None:
+        """P(ok) = sigmoid(bias) everywhere, so that no step starts on a side of its own."""
+        raise NotImplementedError
+
+    def save(self, folder: str | Path) -> None:
+        """Weights, tokenizer and manifest."""
+        raise NotImplementedError
+
+
+class HeadScorer(StepScorer):
+    """A two-label token classifier and its tokenizer."""
 
     @classmethod
     def create(
@@ -79,7 +114,7 @@ class HeadScorer(nn.Module):
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         manifest = Manifest("head", layout, readout, marker_id, max_tokens=max_tokens)
         scorer = cls(model, tokenizer, manifest)
-        scorer.manifest = replace(manifest, **golden_encoding(scorer.encode([GOLDEN])))
+        scorer.manifest = with_golden(manifest, scorer.encode([GOLDEN]))
         scorer.reset_head()
         return scorer
 
@@ -97,28 +132,8 @@ class HeadScorer(nn.Module):
         logit_BTL = self.model(input_ids=token_ids_BT, attention_mask=attention_BT.long()).logits
         rows = torch.arange(len(read_BS), device=read_BS.device)[:, None]
         at_BSL = logit_BTL[rows, read_BS]
-        return at_BSL[..., 1::2] - at_BSL[..., 0::2]
-
-    def encode(self, attempts: Sequence[tuple[Problem, Solution]]) -> list[Encoded]:
-        """The tokens every use of this scorer sees: training, scoring and manifest."""
-        return encode(attempts, self.manifest.layout, self.tokenize, self.manifest.marker_id)
-
-    def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
-        """Token ids and character offsets."""
-        found = self.tokenizer(list(texts), return_offsets_mapping=True, return_attention_mask=False, verbose=False)
-        return found["input_ids"], found["offset_mapping"]
-
-    @property
-    def pad_id(self) -> int:
-        """Token id used for padding."""
-        return pad_token(self.tokenizer)
-
-    @torch.inference_mode()
-    def logits(self, token_ids_BT: Ints, attention_BT: Bools, read_BS: Ints) -> Floats:
-        """`forward` for numpy arrays."""
-        device = next(self.parameters()).device
-        found: Tensor = self(*(torch.as_tensor(array, device=device) for array in (token_ids_BT, attention_BT, read_BS)))
-        return found.double().numpy(force=True)
+        channel_BSC: Tensor = at_BSL[..., 1::2] - at_BSL[..., 0::2]
+        return channel_BSC
 
     def save(self, folder: str | Path) -> None:
         """Weights (safetensors), tokenizer, scorer.json."""
@@ -138,8 +153,6 @@ class HeadScorer(nn.Module):
         layer = _classifier(model)
         if layer.bias is None:
             layer.register_parameter("bias", nn.Parameter(torch.zeros(layer.out_features)))
-        import safetensors.torch
-
         safetensors.torch.load_model(model, str(Path(folder) / "model.safetensors"))
         scorer = cls(model.to(device=device, dtype=getattr(torch, dtype)).eval(), tokenizer, manifest)
         check_golden(manifest, scorer.encode([GOLDEN]))
@@ -149,7 +162,7 @@ class HeadScorer(nn.Module):
 class ScorerJudge:
     """The Judge protocol over a scorer, trained or being trained."""
 
-    def __init__(self, scorer: HeadScorer, token_budget: int = 16384) -> None:
+    def __init__(self, scorer: StepScorer, token_budget: int = 16384) -> None:
         self.scorer, self.token_budget = scorer, token_budget
 
     def __call__(self, attempts: Sequence[tuple[Problem, Solution]]) -> list[Judgment]:
@@ -168,7 +181,9 @@ class ScorerJudge:
 def check_local(path: str | Path) -> None:
     """Raise ValueError at once for a local folder that is not there, instead of asking a hub for it."""
     text = str(path)
-    looks_local = text.startswith((".", "/", "~")) or isinstance(path, Path) or text.count("/") > 1 or text.endswith("/")
+    looks_local = (
+        text.startswith((".", "/", "~")) or isinstance(path, Path) or text.count("/") > 1 or text.endswith("/")
+    )
     if looks_local and not Path(text).expanduser().is_dir():
         raise ValueError(f"no model folder at {text!r}")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import torch
 from torch import Tensor
 
 WINDOW = 50  # updates
@@ -25,7 +24,14 @@ class CollapseWatch:
     def update(self, logit: Tensor, outcome: Tensor, weight: Tensor) -> None:
         """Add one batch: logits, outcomes and kept weights of its real steps, one dimension."""
         right, kept = outcome > 0.5, weight.to(outcome.device) > 0
-        counts = (right.numel(), (logit > 0).sum(), right.sum(), (right & kept).sum(), (~right).sum(), (~right & kept).sum())
+        counts = (
+            right.numel(),
+            (logit > 0).sum(),
+            right.sum(),
+            (right & kept).sum(),
+            (~right).sum(),
+            (~right & kept).sum(),
+        )
         self.rows.append(tuple(float(c) for c in counts))  # type: ignore[arg-type]
         if len(self.rows) == WINDOW:
             shares = self.shares()
@@ -40,12 +46,15 @@ class CollapseWatch:
 
     def shares(self) -> dict[str, float]:
         """Share of positive logits, and share kept among steps of right and of wrong attempts, over the window."""
-        total = torch.tensor(list(self.rows), dtype=torch.float64).sum(0).tolist() if self.rows else [0.0] * 6
-        share = lambda part, whole: part / whole if whole else float("nan")  # noqa: E731
-        return {"positive": share(total[1], total[0]), "kept_right": share(total[3], total[2]), "kept_wrong": share(total[5], total[4])}
+        total = [sum(column) for column in zip(*self.rows, strict=True)] or [0.0] * 6
+        pairs = {"positive": (1, 0), "kept_right": (3, 2), "kept_wrong": (5, 4)}
+        return {name: total[a] / total[b] if total[b] else float("nan") for name, (a, b) in pairs.items()}
 
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the report: the last window's shares, when there was a filter."""
         if not self.rows:
             return ()
-        return (", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in self.shares().items()) + " (filter, last window)",)
+        return (
+            ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in self.shares().items())
+            + " (filter, last window)",
+        )

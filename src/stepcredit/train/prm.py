@@ -12,6 +12,7 @@ Trainer's own. The scorer is any torch module with `forward(token_ids_BT, attent
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -87,7 +88,9 @@ class Fitting(nn.Module):
             return {"loss": self._outcome_loss(logit_BSC, step_BS, outcome_B)}
         if self.objective.relabel is not None:
             label_BS, weight_BS = self._relabelled(logit_BSC[:, :, 0].detach(), step_BS, outcome_B)
-        loss_BS = nn.functional.binary_cross_entropy_with_logits(logit_BSC[:, :, 0], label_BS.nan_to_num(), reduction="none")
+        loss_BS = nn.functional.binary_cross_entropy_with_logits(
+            logit_BSC[:, :, 0], label_BS.nan_to_num(), reduction="none"
+        )
         return {"loss": (loss_BS * weight_BS).sum() / weight_BS.sum().clamp_min(1e-9)}
 
     def _outcome_loss(self, logit_BSC: Tensor, step_BS: Tensor, outcome_B: Tensor) -> Tensor:
@@ -98,7 +101,8 @@ class Fitting(nn.Module):
         right_B, wrong_B = self.pool(logit_BSC, step_BS, **knobs)
         scored = torch.isfinite(outcome_B)
         y = outcome_B.nan_to_num()
-        return -((y * right_B + (1 - y) * wrong_B) * scored).sum() / scored.sum().clamp_min(1)
+        loss: Tensor = -((y * right_B + (1 - y) * wrong_B) * scored).sum() / scored.sum().clamp_min(1)
+        return loss
 
     def _relabelled(self, logit_BS: Tensor, step_BS: Tensor, outcome_B: Tensor) -> tuple[Tensor, Tensor]:
         broadcast = outcome_B[:, None].expand_as(logit_BS)
@@ -138,14 +142,17 @@ class _Batches(torch.utils.data.Dataset[dict[str, Tensor]]):
         return {name: torch.as_tensor(array) for name, array in named.items()}
 
 
-def schedule(lengths: Sequence[int], num_updates: int, batch_size: int, token_budget: int, seed: int) -> list[list[int]]:
+def schedule(
+    lengths: Sequence[int], num_updates: int, batch_size: int, token_budget: int, seed: int
+) -> list[list[int]]:
     """Batches of attempt indices for every update: shuffled epochs, bucketed by length within windows of 32 batches.
 
     Each epoch visits every attempt once. Deterministic in the seed; the order of batches is shuffled, so lengths mix.
     """
     if num_updates < 1 or batch_size < 1:
         raise ValueError(f"need at least one update and one row a batch, got {num_updates}, {batch_size}")
-    generator, found = rng(seed, "schedule"), []
+    generator = rng(seed, "schedule")
+    found: list[list[int]] = []
     window = 32 * batch_size
     while len(found) < num_updates:
         order = generator.permutation(len(lengths))
@@ -191,7 +198,7 @@ def fit(
     """
     started = time.perf_counter()
     fitting = Fitting(scorer, objective)
-    workers = int(__import__("os").environ.get("WORLD_SIZE", "1"))
+    workers = int(os.environ.get("WORLD_SIZE", "1"))
     plan = schedule([len(s.token_ids_T) for s in samples], num_updates * workers, batch_size, token_budget, seed)
     folder = Path(work_dir) if work_dir is not None else None
     arguments = TrainingArguments(
@@ -205,10 +212,16 @@ def fit(
     )  # fmt: skip
     callbacks: list[TrainerCallback] = [_EveryUpdates(every, on_update)] if on_update and every else []
     trainer = _PRMTrainer(
-        fitting, arguments, train_dataset=_Batches(samples, plan, pad_id), data_collator=lambda items: items[0], callbacks=callbacks
+        fitting,
+        arguments,
+        train_dataset=_Batches(samples, plan, pad_id),
+        data_collator=lambda items: items[0],
+        callbacks=callbacks,
     )
     if not progress:
-        trainer.callback_handler.callbacks = [c for c in trainer.callback_handler.callbacks if type(c).__name__ != "PrinterCallback"]
+        trainer.callback_handler.callbacks = [
+            c for c in trainer.callback_handler.callbacks if type(c).__name__ != "PrinterCallback"
+        ]
     last = get_last_checkpoint(str(folder)) if folder and folder.is_dir() else None
     trainer.train(resume_from_checkpoint=last)
     scorer.eval()

@@ -33,7 +33,9 @@ def samples(
     flat = _attempts(records, credit)
     row = 0
     while block := list(islice(flat, chunk)):
-        for encoded, (problem, _, label_S, outcome) in zip(encode([(p, s) for p, s, _, _ in block]), block, strict=True):
+        for encoded, (problem, _, label_S, outcome) in zip(
+            encode([(p, s) for p, s, _, _ in block]), block, strict=True
+        ):
             row += 1
             if len(encoded.token_ids_T) > max_tokens:
                 if on_long == "skip":
@@ -47,7 +49,9 @@ def samples(
     return found
 
 
-def _attempts(records: Iterable[Record], credit: str | None) -> Iterator[tuple[Problem, tuple[Step, ...], np.ndarray | None, float]]:
+def _attempts(
+    records: Iterable[Record], credit: str | None
+) -> Iterator[tuple[Problem, tuple[Step, ...], np.ndarray | None, float]]:
     for number, record in enumerate(records, start=1):
         tree = record.tree
         if credit is not None and credit not in record.credits:
@@ -75,7 +79,9 @@ def _sample(encoded: Encoded, label_S: np.ndarray | None, outcome: float, row: i
         raise ValueError(f"row {row} (problem {problem.id!r}): two steps are read at the same token; an empty step?")
     if label_S is not None:
         if label_S.shape[1] != len(encoded.read_S):
-            raise ValueError(f"row {row} (problem {problem.id!r}): {label_S.shape[1]} labels for {len(encoded.read_S)} steps")
+            raise ValueError(
+                f"row {row} (problem {problem.id!r}): {label_S.shape[1]} labels for {len(encoded.read_S)} steps"
+            )
         label[0, encoded.read_S], weight[0, encoded.read_S] = label_S
     return Sample(encoded.token_ids_T, mask, label, weight, outcome=outcome, key=problem.id)
 

@@ -15,7 +15,7 @@ def log_complement(log_p: Tensor) -> Tensor:
 
 
 def log_rate(rate: float | Tensor, like: Tensor) -> Tensor:
-    """log of a probability given as number or tensor; log 0 is FLOOR."""
+    """Log of a probability given as number or tensor; log 0 is FLOOR."""
     tensor = torch.as_tensor(rate, dtype=like.dtype, device=like.device)
     return torch.where(tensor > 0, torch.log(tensor.clamp_min(1e-30)), torch.full_like(tensor, FLOOR))
 

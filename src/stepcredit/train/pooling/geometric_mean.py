@@ -18,6 +18,6 @@ from stepcredit.train.pooling._numerics import log_complement, masked_mean
 
 @register("pooling", paper="OpenReview:df3p10k2kq", step_label_free=True, split_invariant=False)
 def geometric_mean(logit_BSC: Tensor, step_BS: Tensor) -> tuple[Tensor, Tensor]:
-    """log P(right), log P(wrong), [B] nats."""
+    """Log P(right), log P(wrong), [B] nats."""
     right = masked_mean(logsigmoid(logit_BSC[:, :, 0]), step_BS)
     return right, log_complement(right)

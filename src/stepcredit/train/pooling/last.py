@@ -17,6 +17,6 @@ from stepcredit.core.registry import register
 
 @register("pooling", paper="arXiv:2110.14168", step_label_free=True, split_invariant=True)
 def last(logit_BSC: Tensor, step_BS: Tensor) -> tuple[Tensor, Tensor]:
-    """log P(right), log P(wrong), [B] nats."""
+    """Log P(right), log P(wrong), [B] nats."""
     u = logit_BSC[torch.arange(len(logit_BSC)), step_BS.sum(1) - 1, 0]
     return logsigmoid(u), logsigmoid(-u)

@@ -32,7 +32,7 @@ def latent_chain(
     logit_BSC: Tensor, step_BS: Tensor, *, link: Link = "derivation", recovery: float | Tensor = 0.0, fp: float = 0.0,
     fn: float = 0.0, swap_free: bool = True,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """log P(right), log P(wrong) of each attempt, [B] nats."""
+    """Log P(right), log P(wrong) of each attempt, [B] nats."""
     check_rates(fp, fn)
     log_keep, log_break, log_fix, log_stay = _log_rates(logit_BSC, link, recovery, swap_free)
     start, other = (FLOOR, 0.0) if link == "retry" else (0.0, FLOOR)
@@ -49,7 +49,7 @@ def latent_chain(
 
 
 def _log_rates(logit_BSC: Tensor, link: Link, recovery: float | Tensor, swap_free: bool) -> tuple[Tensor, ...]:
-    """log keep, log(1 - keep), log fix, log(1 - fix), each [B, S]."""
+    """Log keep, log(1 - keep), log fix, log(1 - fix), each [B, S]."""
     u = logit_BSC[:, :, 0]
     if link == "retry":
         certain, never = torch.zeros_like(u), torch.full_like(u, FLOOR)

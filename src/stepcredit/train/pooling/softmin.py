@@ -21,7 +21,7 @@ from stepcredit.core.registry import register
 def softmin(
     logit_BSC: Tensor, step_BS: Tensor, *, temperature: float = 1.0, detach_weights: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """log P(right), log P(wrong), [B] nats. Raises ValueError unless temperature > 0."""
+    """Log P(right), log P(wrong), [B] nats. Raises ValueError unless temperature > 0."""
     if temperature <= 0:
         raise ValueError(f"softmin needs temperature > 0, got {temperature}")
     u = logit_BSC[:, :, 0]

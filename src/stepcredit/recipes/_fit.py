@@ -1,0 +1,230 @@
+"""From records to a trained scorer: the one path that the CLI, the recipes and the demo share.
+
+Builds the scorer (a backbone folder, or a small one from scratch with its own tokenizer), the samples and the readout
+that belongs to the objective, trains, writes the learned recovery rate into the readout, and says in sentences whether
+the credit it learned is identified.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from stepcredit.core import diagnostics, link_choice
+from stepcredit.core.aggregate import Aggregation
+from stepcredit.core.layout import Layout
+from stepcredit.core.readout import Link, Readout
+from stepcredit.core.rng import rng
+from stepcredit.core.types import Credit, Floats, Outcome, Problem, Record, Step, Tree
+
+AGGREGATION: dict[str, Aggregation] = {
+    "softmin": "min",
+    "geometric_mean": "geometric_mean",
+    "broadcast": "min",
+    "last": "last",
+}
+MAX_DIAGNOSED = 2000  # attempts; the diagnostics are shares, and this many settle them
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How a judge is taught: an outcome loss (`pooling`), or a Credit's labels (`credit`, then `pooling` is ignored).
+
+    `chain_labels` says that the credit's labels are the soundness of each step given the steps before it, so that they
+    are read out as a chain. `recovery` is a rate or "learned".
+    """
+
+    pooling: str = "latent_chain"
+    link: Link = "derivation"
+    recovery: float | Literal["learned"] = 0.0
+    fp: float = 0.0
+    fn: float = 0.0
+    temperature: float = 1.0
+    credit: str | None = None
+    chain_labels: bool = False
+    self_supervised: Literal["off", "paper", "released"] = "off"
+    warmup_updates: int = 0
+
+    @property
+    def readout(self) -> Readout:
+        """How the head is read after this teaching."""
+        fixed = 0.0 if self.recovery == "learned" else self.recovery
+        if self.credit is not None or self.self_supervised != "off":
+            if self.chain_labels:
+                return Readout("latent_chain", "derivation")
+            return Readout("labels", aggregation="geometric_mean" if self.self_supervised != "off" else "min")
+        if self.pooling == "latent_chain":
+            return Readout("latent_chain", self.link, fixed)
+        return Readout(self.pooling, aggregation=AGGREGATION[self.pooling])
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """Knobs of the pooling."""
+        if self.pooling == "latent_chain":
+            return {"link": self.link, "recovery": self.recovery, "fp": self.fp, "fn": self.fn}
+        return {"temperature": self.temperature} if self.pooling == "softmin" else {}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Where the judge's network comes from: a local folder or hub id, else a small Llama from scratch."""
+
+    path: str | None = None
+    tokenizer: Literal["word", "bpe"] = "bpe"
+    vocab_size: int = 4096
+    hidden: int = 128
+    layers: int = 2
+    heads: int = 4
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Equal for every arm that is compared."""
+
+    num_updates: int = 1000
+    batch_size: int = 64
+    token_budget: int = 16384
+    learning_rate: float = 1e-3
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    max_tokens: int = 4096
+    on_long: Literal["raise", "skip"] = "raise"
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A trained scorer, its training run, and what the diagnostics say of it."""
+
+    scorer: Any
+    fit: Any
+    lines: list[str] = field(default_factory=list)
+    num_attempts: int = 0
+
+
+def fit_scorer(
+    records: Sequence[Record], *, teaching: Teaching, backbone: Backbone, budget: Budget, layout: Layout | None = None,
+    seed: int = 0, every: int = 0, on_update: Callable[[int, Any], None] | None = None, work_dir: Path | None = None,
+    progress: bool = False, diagnose: bool = True,
+) -> Fitted:  # fmt: skip
+    """Train a `head` judge on records. Same seed, same scorer.
+
+    Raises ValueError for data that cannot teach (see `train/samples.py`), RuntimeError for a collapsed filter.
+    """
+    from stepcredit.judge.head import HeadScorer, ScorerJudge
+    from stepcredit.train.prm import Objective, fit
+    from stepcredit.train.samples import samples
+    from stepcredit.train.tiny import build_tokenizer, tiny_config
+
+    layout, readout = layout or Layout(), teaching.readout
+    if backbone.path is None:
+        texts = [layout.render(r.tree.problem, r.tree.solution(leaf))[0] for r in records for leaf in r.tree.leaves
+                 if r.tree.sampled_N[list(r.tree.path(leaf))].any()]  # fmt: skip
+        tokenizer = build_tokenizer(
+            texts, kind=backbone.tokenizer, vocab_size=backbone.vocab_size, extra_tokens=[layout.marker]
+        )
+        longest = max(len(ids) for ids in tokenizer(texts)["input_ids"]) if texts else 1
+        config = tiny_config(tokenizer, hidden=backbone.hidden, layers=backbone.layers, heads=backbone.heads,
+                             max_positions=max(budget.max_tokens, longest))  # fmt: skip
+        scorer = HeadScorer.create(
+            config, tokenizer=tokenizer, layout=layout, readout=readout, max_tokens=budget.max_tokens, seed=seed
+        )
+    else:
+        scorer = HeadScorer.create(
+            backbone.path, layout=layout, readout=readout, max_tokens=budget.max_tokens, seed=seed
+        )
+    rows = samples(records, scorer.encode, credit=teaching.credit, max_tokens=budget.max_tokens, on_long=budget.on_long)
+    scorer.reset_head(_start_bias(rows, readout))
+    if teaching.self_supervised != "off":
+        objective = Objective(
+            None, relabel=sprm_filter(teaching.self_supervised), warmup_updates=teaching.warmup_updates
+        )
+    else:
+        objective = Objective(None if teaching.credit else teaching.pooling, teaching.knobs)
+    done = fit(
+        scorer, rows, objective=objective, num_updates=budget.num_updates, batch_size=budget.batch_size,
+        token_budget=budget.token_budget, learning_rate=budget.learning_rate, dtype=budget.dtype, seed=seed,
+        pad_id=scorer.pad_id, work_dir=work_dir, save_every=200 if work_dir else 0, progress=progress, every=every,
+        on_update=(lambda update: on_update(update, ScorerJudge(scorer))) if on_update else None,
+    )  # fmt: skip
+    if done.recovery is not None:
+        readout = replace(readout, recovery=done.recovery)
+    trained = {"teaching": _plain(teaching), "budget": _plain(budget), "seed": seed, "num_attempts": len(rows)}
+    scorer.manifest = replace(scorer.manifest, readout=readout, trained=trained)
+    lines = identifiability(records, ScorerJudge(scorer), readout, teaching, seed) if diagnose else []
+    return Fitted(scorer, done, [*lines, *done.warnings], len(rows))
+
+
+def _plain(one: Any) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in one.__dataclass_fields__}
+
+
+def _start_bias(rows: Sequence[Any], readout: Readout) -> float:
+    """Keep = base_rate^(1 / mean steps) for a chain, so that a fresh judge predicts the base rate; 0 otherwise."""
+    outcomes = np.array([row.outcome for row in rows])
+    if not readout.is_chain or not np.isfinite(outcomes).any():
+        return 0.0
+    base = float(np.clip(np.nanmean(outcomes), 0.02, 0.98))
+    mean_steps = float(np.mean([row.num_steps for row in rows]))
+    start = 1 - (1 - base) ** (1 / mean_steps) if readout.link == "retry" else base ** (1 / mean_steps)
+    return float(np.log(start / (1 - start)))
+
+
+def sprm_filter(weighting: Literal["paper", "released"]) -> Callable[[Floats, Floats, Floats], tuple[Floats, Floats]]:
+    """`credit/self_supervised` on one batch of scores, for the trainer's `relabel`."""
+    from stepcredit.credit.self_supervised import self_supervised
+
+    def relabel(score_BS: Floats, outcome_B: Floats, step_BS: Floats) -> tuple[Floats, Floats]:
+        rows = [np.flatnonzero(mask) for mask in step_BS]
+        trees = [_bare_chain(len(row), outcome) for row, outcome in zip(rows, outcome_B, strict=True)]
+        scores = [Credit(np.r_[np.nan, score_S[row]], "value", np.r_[0.0, np.ones(len(row))], "judge")
+                  for row, score_S in zip(rows, score_BS, strict=True)]  # fmt: skip
+        label_BS, weight_BS = np.full(score_BS.shape, np.nan), np.zeros(score_BS.shape)
+        for index, credit in enumerate(self_supervised(trees, scores=scores, weighting=weighting)):
+            label_BS[index, rows[index]], weight_BS[index, rows[index]] = credit.values_N[1:], credit.weight_N[1:]
+        return label_BS, weight_BS
+
+    return relabel
+
+
+def _bare_chain(num_steps: int, reward: float) -> Tree:
+    """A chain with an outcome and no text: all the filter looks at."""
+    scored = Outcome(reward, correct=reward > 0.5) if np.isfinite(reward) else None
+    steps = (Step("", kind="prompt", sampled=False), *[Step("")] * num_steps)
+    return Tree(Problem("", ""), steps, np.arange(num_steps + 1) - 1, (*[None] * num_steps, scored))
+
+
+def identifiability(
+    records: Sequence[Record], judge: Any, readout: Readout, teaching: Teaching, seed: int
+) -> list[str]:
+    """Sentences on whether a chain's step credit is identified; empty for judges that are no chain."""
+    if not readout.is_chain or teaching.credit is not None:
+        return []
+    flat = [(r, leaf) for r in records for leaf in r.tree.leaves if np.isfinite(r.tree.reward_N[leaf])][:MAX_DIAGNOSED]
+    judged = judge([(r.tree.problem, r.tree.solution(leaf)) for r, leaf in flat])
+    kept = [(pair, j) for pair, j in zip(flat, judged, strict=True) if j.status == "scored"]
+    fix = [j.channels["fix"] for _, j in kept]
+    keep = [j.channels.get("keep", np.ones_like(j.channels["fix"])) for _, j in kept]
+    right = np.array([r.tree.reward_N[leaf] > 0.5 for (r, leaf), _ in kept])
+    blame = diagnostics.last_step_blame(keep, fix, right.tolist(), start=0.0 if readout.link == "retry" else 1.0,
+                                        fp=teaching.fp, fn=teaching.fn)  # fmt: skip
+    stop = link_choice.stop_on_success(np.array([len(k) for k in keep]), right, [r.tree.problem.id for (r, _), _ in kept],
+                                       rng=rng(seed, "diagnostics"))  # fmt: skip
+    found = [*(blame.lines() if blame else []), *(stop.lines() if stop else [])]
+    return [*found, *(diagnostics.kappa(keep, fix).lines() if readout.link == "free" else [])]
+
+
+def save_scorer(scorer: Any, folder: str | Path) -> Path:
+    """Write a scorer so that its folder appears complete or not at all."""
+    target = Path(folder)
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    scorer.save(partial)
+    if target.exists():
+        shutil.rmtree(target)
+    os.replace(partial, target)
+    return target
