@@ -5,8 +5,10 @@ r"""How an attempt becomes text with step markers, and where a judge reads.
 A *turn* is a sampled step with the unsampled ones that follow it (an action and what the tool answered): the marker
 ends the turn, so a turn's score has seen its result. Unsampled steps before the first sampled one are context.
 The text is tokenised once, whole, as any server would; markers are located by character offset and must each be one
-token of their own, with the marker's id, and no other token may carry that id. Training, scoring and the
-`scorer.json` manifest all use this one function (a separator bug of that kind cost a published PRM 4 F1 points).
+token of their own, with the marker's id, and no other token of a turn may carry that id. What stands before the first
+turn may (a prompt of several lines, with a newline as marker): a server that finds markers by id takes the last S.
+Training, scoring and the `scorer.json` manifest all use this one function (a separator bug of that kind cost a
+published PRM 4 F1 points).
 """
 
 from __future__ import annotations
@@ -48,16 +50,35 @@ class Layout:
 
         Raises ValueError when there is no sampled step.
         """
-        text, spans = problem.prompt + self.prompt_end, []
+        context, turns = self._parts(problem, steps)
+        return self._join(context, turns), self._spans(context, turns)
+
+    def _join(self, context: str, turns: Sequence[str]) -> str:
+        return context + "".join(turn + self.marker for turn in turns)
+
+    def _parts(self, problem: Problem, steps: Sequence[Step]) -> tuple[str, list[str]]:
+        """What stands before the first turn, and the turns without their markers."""
         lead, turns = _turns(steps)
         if not turns:
             raise ValueError(f"problem {problem.id!r}: an attempt without a sampled step has nothing to score")
-        text += "".join(step.text + self.within for step in lead)
+        context = problem.prompt + self.prompt_end + "".join(step.text + self.within for step in lead)
+        return context, [self.within.join(step.text for step in turn) for turn in turns]
+
+    def _spans(self, context: str, turns: Sequence[str]) -> tuple[tuple[int, int], ...]:
+        spans, end = [], len(context)
         for turn in turns:
-            text += self.within.join(step.text for step in turn)
-            spans.append((len(text), len(text) + len(self.marker)))
-            text += self.marker
-        return text, tuple(spans)
+            start = end + len(turn)
+            end = start + len(self.marker)
+            spans.append((start, end))
+        return tuple(spans)
+
+
+class EncodeError(ValueError):
+    """An attempt that cannot be encoded: `index` is its place in the call, `what` is wrong with it."""
+
+    def __init__(self, index: int, problem: Problem, what: str) -> None:
+        super().__init__(f"attempt {index} (problem {problem.id!r}): {what}")
+        self.index, self.what = index, what
 
 
 def _turns(steps: Sequence[Step]) -> tuple[list[Step], list[list[Step]]]:
@@ -91,47 +112,57 @@ def encode(
 ) -> list[Encoded]:
     """Tokenise attempts and find their read positions.
 
-    Raises ValueError naming the attempt when a marker was merged by the tokenizer, is not one token, or the marker
-    also occurs inside a step.
+    Raises EncodeError, a ValueError, naming the attempt (0 is the first) when a marker was merged by the tokenizer or is
+    not one token, or when the marker also occurs inside a step.
     """
-    rendered = [layout.render(problem, steps) for problem, steps in attempts]
-    ids_per, offsets_per = tokenize([text for text, _ in rendered])
+    if not attempts:
+        return []
+    parts = [layout._parts(problem, steps) for problem, steps in attempts]
+    ids_per, offsets_per = tokenize([layout._join(context, turns) for context, turns in parts])
     return [
-        _locate(index, attempts[index][0], ids, offsets, spans, layout, marker_id)
-        for index, (ids, offsets, (_, spans)) in enumerate(zip(ids_per, offsets_per, rendered, strict=True))
+        _locate(index, attempts[index][0], ids, offsets, context, turns, layout, marker_id)
+        for index, (ids, offsets, (context, turns)) in enumerate(zip(ids_per, offsets_per, parts, strict=True))
     ]
 
 
 def _locate(
-    index: int, problem: Problem, ids: list[int], offsets: Offsets, spans: Sequence[tuple[int, int]],
+    index: int, problem: Problem, ids: list[int], offsets: Offsets, context: str, turns: Sequence[str],
     layout: Layout, marker_id: int,
 ) -> Encoded:  # fmt: skip
+    for step, turn in enumerate(turns):
+        if layout.marker in turn:
+            raise EncodeError(
+                index,
+                problem,
+                f"the marker {layout.marker!r} occurs inside step {step}, {turn!r}; choose another marker",
+            )
     token_ids = np.asarray(ids, dtype=np.int64)
     span_TX = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
-    starts = np.array([start for start, _ in spans])
-    at = np.searchsorted(span_TX[:, 0], starts)
-    where = f"attempt {index} (problem {problem.id!r})"
-    for step, (start, end) in enumerate(spans):
-        place = int(at[step])
-        while place < len(ids) and span_TX[place, 1] <= start:  # zero-width special tokens share an offset
-            place += 1
-        if place >= len(ids) or tuple(span_TX[place]) != (start, end) or ids[place] != marker_id:
+    # Added special tokens have no width, and one at the end has offset 0: only the others are sorted by offset.
+    real = np.flatnonzero(span_TX[:, 1] > span_TX[:, 0])
+    spans = np.array(layout._spans(context, turns), dtype=np.int64)
+    place_S = np.searchsorted(span_TX[real, 0], spans[:, 0])
+    for step, place in enumerate(place_S):
+        at = int(real[place]) if place < len(real) else None
+        if at is None or not np.array_equal(span_TX[at], spans[step]) or token_ids[at] != marker_id:
             got = (
                 "the end of the text"
-                if place >= len(ids)
-                else f"token {ids[place]} over characters {tuple(span_TX[place].tolist())}"
+                if at is None
+                else f"token {token_ids[at]} over characters {tuple(span_TX[at].tolist())}"
             )
-            raise ValueError(
-                f"{where}: the marker {layout.marker!r} after step {step} should be token {marker_id} over characters "
-                f"{(start, end)}, but the tokenizer gives {got}; choose a marker the tokenizer never merges"
-            )
-        at[step] = place
-    if int((token_ids == marker_id).sum()) != len(spans):
-        raise ValueError(
-            f"{where}: {len(spans)} steps but the marker {layout.marker!r} occurs {(token_ids == marker_id).sum()} "
-            "times; it must not occur inside the prompt or a step: choose another marker"
-        )
-    return Encoded(token_ids, at - (1 if layout.read == "pre" else 0))
+            raise EncodeError(
+                index, problem,
+                f"the marker {layout.marker!r} after step {step} should be token {marker_id} over characters "
+                f"{tuple(spans[step].tolist())}, but the tokenizer gives {got}; choose a marker the tokenizer never merges",
+            )  # fmt: skip
+    inside = real[span_TX[real, 0] >= len(context)]
+    if int((token_ids[inside] == marker_id).sum()) != len(spans):
+        raise EncodeError(
+            index, problem,
+            f"{len(spans)} steps, but token {marker_id} of the marker {layout.marker!r} occurs "
+            f"{(token_ids[inside] == marker_id).sum()} times in them; choose another marker",
+        )  # fmt: skip
+    return Encoded(token_ids, real[place_S] - (1 if layout.read == "pre" else 0))
 
 
 def buckets(lengths: Sequence[int], token_budget: int, max_rows: int | None = None) -> Iterator[list[int]]:

@@ -37,6 +37,8 @@ class Readout:
     def __post_init__(self) -> None:
         if self.link not in get_args(Link):
             raise ValueError(f"link is {self.link!r}; allowed: {', '.join(get_args(Link))}")
+        if self.aggregation not in get_args(Aggregation):
+            raise ValueError(f"aggregation is {self.aggregation!r}; allowed: {', '.join(get_args(Aggregation))}")
         if not 0 <= self.recovery < 1:
             raise ValueError(f"the recovery rate lies in [0, 1); got {self.recovery}")
 

@@ -1,8 +1,9 @@
 """`scorer.json`: everything needed to read a scorer the way it was trained, and a proof that it still is.
 
 Beside the weights lie the template, marker and its token id, read position, positive class, activation, readout,
-threshold with where it came from, and one golden encoding (text, token ids, read positions). Loading re-encodes the
-golden attempt and refuses a scorer whose tokenizer or template no longer agrees. Data format: version 1.
+threshold with where it came from, and what a golden attempt gave when it was saved: token ids, read positions, step
+scores. Loading encodes and scores that attempt again and refuses a scorer whose tokenizer, template, weights or
+readout no longer agree. Data format: version 1.
 """
 
 from __future__ import annotations
@@ -13,12 +14,24 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stepcredit.core.layout import Encoded, Layout
 from stepcredit.core.readout import Readout
 from stepcredit.core.types import Problem, Step
 
 FILE = "scorer.json"
-GOLDEN = (Problem("golden", "2 +3 *4"), (Step("2+3=5"), Step("5*4=20"), Step("end", kind="answer")))
+GOLDEN = (
+    Problem("golden", "2 +3 *4"),
+    (
+        Step("given", sampled=False),
+        Step("2+3=5"),
+        Step("5*4=20", kind="tool_call"),
+        Step("20", kind="tool_result", sampled=False),
+        Step("end", kind="answer"),
+    ),
+)
+ACTIVATIONS = {"head": "sigmoid(logit[positive] - logit[negative])", "shared_head": "sigmoid"}
 
 
 @dataclass(frozen=True)
@@ -26,16 +39,17 @@ class Manifest:
     """The contents of scorer.json. `kind` is the judge module that loads it."""
 
     kind: str
-    layout: Layout = Layout()
-    readout: Readout = Readout()
+    layout: Layout = field(default_factory=Layout)
+    readout: Readout = field(default_factory=Readout)
     marker_id: int = -1
     positive_class: int = 1
-    activation: str = "sigmoid(logit[positive] - logit[negative])"
+    activation: str = ACTIVATIONS["head"]
     threshold: float = 0.5
     threshold_source: str = "fixed"
     max_tokens: int = 4096
     golden_ids: tuple[int, ...] = ()
     golden_reads: tuple[int, ...] = ()
+    golden_scores: tuple[float, ...] = ()
     trained: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     format: int = 1
@@ -57,10 +71,21 @@ def load_manifest(folder: str | Path) -> Manifest:
         if given.get("format") != 1:
             raise ValueError(f"format {given.get('format')!r}; this version reads format 1")
         given["layout"], given["readout"] = Layout(**given["layout"]), Readout(**given["readout"])
-        given["golden_ids"], given["golden_reads"] = tuple(given["golden_ids"]), tuple(given["golden_reads"])
-        return Manifest(**given)
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        for name in ("golden_ids", "golden_reads", "golden_scores"):
+            given[name] = tuple(given[name])
+        found = Manifest(**given)
+        if found.positive_class != 1 or found.activation != ACTIVATIONS.get(found.kind, found.activation):
+            raise ValueError(f"class {found.positive_class} through {found.activation!r}; a {found.kind} reads class 1 "
+                             f"through {ACTIVATIONS.get(found.kind)!r}")  # fmt: skip
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path / FILE} is not a scorer manifest: {error}") from error
+
+
+def check_kind(manifest: Manifest, kind: str, folder: str | Path) -> None:
+    """Raise ValueError for a scorer that another judge loads."""
+    if manifest.kind != kind:
+        raise ValueError(f"{str(folder)!r} holds a scorer of kind {manifest.kind!r}, not {kind!r}")
 
 
 def check_golden(manifest: Manifest, encoded: Sequence[Encoded]) -> None:
@@ -70,6 +95,16 @@ def check_golden(manifest: Manifest, encoded: Sequence[Encoded]) -> None:
         raise ValueError(
             f"this scorer's tokenizer no longer gives the tokens it was trained on: {list(manifest.golden_ids)} read at "
             f"{list(manifest.golden_reads)}, now {now.token_ids_T.tolist()} read at {now.read_S.tolist()}"
+        )
+
+
+def check_scores(manifest: Manifest, scores: Sequence[float], tolerance: float) -> None:
+    """Raise ValueError unless the golden attempt still gets its recorded step scores."""
+    now, then = np.asarray(scores, dtype=np.float64), np.asarray(manifest.golden_scores)
+    if now.shape != then.shape or not np.allclose(now, then, rtol=0, atol=tolerance):
+        raise ValueError(
+            f"this scorer no longer gives the scores it was saved with: {then.round(4).tolist()}, now "
+            f"{now.round(4).tolist()}; its weights, readout or library have changed"
         )
 
 

@@ -4,27 +4,41 @@
 
 An `AutoModelForTokenClassification` (class 1 = good), the format of TRL's process reward models and what vLLM serves
 with `pooling_task="token_classify"`; Let's Verify Step by Step, arXiv:2305.20050, section 2.6. A judge with C channels
-has 2 C labels, in pairs. Any causal LM or encoder backbone; saved with safetensors beside a `scorer.json`.
-Degenerate: a step whose logit is not finite makes the judge abstain.
+has 2 C labels, in pairs. Any causal LM or encoder backbone; saved with safetensors beside a `scorer.json`, and loaded
+by plain transformers with the same logits.
+Degenerate: a step whose logit is not finite, or an attempt without a sampled step, makes the judge abstain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors.torch
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from stepcredit.core.layout import Encoded, Layout, encode
 from stepcredit.core.protocols import Judge, Solution
 from stepcredit.core.readout import Readout
 from stepcredit.core.registry import register
 from stepcredit.core.types import Bools, Floats, Ints, Judgment, Problem
-from stepcredit.judge._manifest import GOLDEN, Manifest, check_golden, load_manifest, with_golden
+from stepcredit.judge._manifest import (
+    FILE,
+    GOLDEN,
+    Manifest,
+    check_golden,
+    check_kind,
+    check_scores,
+    load_manifest,
+    with_golden,
+)
 from stepcredit.judge._scoring import score_encoded
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -32,13 +46,16 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 @register("judge", paper="arXiv:2305.20050")
 def head(path: str, *, dtype: Dtype = "float32", token_budget: int = 16384, device: str = "cpu") -> Judge:
-    """Load a saved scorer. Raises ValueError for a missing folder or a tokenizer that no longer agrees."""
+    """Load a saved scorer. Raises ValueError for a missing folder, or one whose tokens or scores no longer agree."""
     scorer = HeadScorer.load(path, dtype=dtype, device=device)
     return ScorerJudge(scorer, token_budget)
 
 
 class StepScorer(nn.Module):
-    """A trainable module that scores steps: tokenizer and manifest with it. Abstract: `forward`, `save`, `load`."""
+    """A trainable module that scores steps, with its tokenizer and manifest.
+
+    Abstract: `forward`, `reset_head`, `_write_weights`.
+    """
 
     def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, manifest: Manifest) -> None:
         super().__init__()
@@ -73,9 +90,34 @@ class StepScorer(nn.Module):
         """P(ok) = sigmoid(bias) everywhere, so that no step starts on a side of its own."""
         raise NotImplementedError
 
+    def golden_scores(self) -> tuple[float, ...]:
+        """Step scores of the golden attempt."""
+        return tuple(ScorerJudge(self)([GOLDEN])[0].step_scores_S.tolist())
+
     def save(self, folder: str | Path) -> None:
-        """Weights, tokenizer and manifest."""
+        """Weights (safetensors), tokenizer, scorer.json; the manifest last, so that a folder with one is complete.
+
+        Raises ValueError for a scorer whose scores are not finite: its training has diverged.
+        """
+        scores = self.golden_scores()
+        if not np.all(np.isfinite(scores)):
+            raise ValueError("this scorer's scores are not finite: its training has diverged; lower the learning rate")
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / FILE).unlink(missing_ok=True)
+        with quiet():
+            self._write_weights(path)
+            self.tokenizer.save_pretrained(path)
+        self.manifest = replace(self.manifest, golden_scores=scores)
+        self.manifest.save(path)
+
+    def _write_weights(self, path: Path) -> None:
         raise NotImplementedError
+
+    def _checked(self, dtype: Dtype) -> None:
+        """Raise ValueError unless the golden attempt gives what the manifest says."""
+        check_golden(self.manifest, self.encode([GOLDEN]))
+        check_scores(self.manifest, self.golden_scores(), tolerance=1e-3 if dtype == "float32" else 0.1)
 
 
 class HeadScorer(StepScorer):
@@ -88,31 +130,32 @@ class HeadScorer(StepScorer):
     ) -> HeadScorer:  # fmt: skip
         """A fresh head on a backbone: a local folder or hub id, or a config (then from scratch, with `tokenizer`).
 
-        A marker the tokenizer does not know as one token is added to it. Raises ValueError for a missing folder.
+        A marker the tokenizer does not know as one token is added to it. `max_tokens` is cut to the positions the
+        backbone has. Raises ValueError for a missing folder, and for weights that are missing in it.
         """
         layout, readout = layout or Layout(), readout or Readout()
-        torch.manual_seed(seed)
-        if isinstance(backbone, str | Path):
+        named = isinstance(backbone, str | Path)
+        if named:
             check_local(backbone)
-            tokenizer = tokenizer or AutoTokenizer.from_pretrained(backbone)
-            config = AutoConfig.from_pretrained(backbone)
-        else:
-            config = backbone
+            tokenizer = tokenizer or load_tokenizer(backbone)
         if tokenizer is None:
             raise ValueError("a backbone built from a config needs its tokenizer")
-        if not tokenizer.is_fast:
-            raise ValueError("a fast tokenizer is needed: step markers are located by character offset")
+        tokenizer = copy.deepcopy(tokenizer)
         marker_id = ensure_marker(tokenizer, layout.marker)
+        with quiet():
+            config: Any = AutoConfig.from_pretrained(backbone) if named else copy.deepcopy(backbone)
         config.num_labels = 2 * readout.num_channels
         config.classifier_dropout = 0.0
+        config.token_classification_bias = True  # the base rate is put there; some families would leave it out
         config.pad_token_id = pad_token(tokenizer)
-        if isinstance(backbone, str | Path):
-            model = AutoModelForTokenClassification.from_pretrained(backbone, config=config, dtype=torch.float32)
-        else:
-            model = AutoModelForTokenClassification.from_config(config)
-        if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        manifest = Manifest("head", layout, readout, marker_id, max_tokens=max_tokens)
+        with torch.random.fork_rng(devices=[]), quiet():
+            torch.manual_seed(seed)
+            if named:
+                model = _load_classifier(backbone, config, fresh_head=True)
+            else:
+                model = AutoModelForTokenClassification.from_config(config)
+            fit_embeddings(model, tokenizer)
+        manifest = Manifest("head", layout, readout, marker_id, max_tokens=within_positions(config, max_tokens))
         scorer = cls(model, tokenizer, manifest)
         scorer.manifest = with_golden(manifest, scorer.encode([GOLDEN]))
         scorer.reset_head()
@@ -122,8 +165,6 @@ class HeadScorer(StepScorer):
         """Zero weights, and P(ok) = sigmoid(bias) everywhere: no step starts on a side of its own."""
         layer = _classifier(self.model)
         nn.init.zeros_(layer.weight)
-        if layer.bias is None:
-            layer.register_parameter("bias", nn.Parameter(torch.zeros(layer.out_features)))
         with torch.no_grad():
             layer.bias.copy_(torch.tensor([-0.5, 0.5] * (layer.out_features // 2)) * bias)
 
@@ -135,27 +176,19 @@ class HeadScorer(StepScorer):
         channel_BSC: Tensor = at_BSL[..., 1::2] - at_BSL[..., 0::2]
         return channel_BSC
 
-    def save(self, folder: str | Path) -> None:
-        """Weights (safetensors), tokenizer, scorer.json."""
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
+    def _write_weights(self, path: Path) -> None:
         self.model.save_pretrained(path)  # type: ignore[operator]
-        self.tokenizer.save_pretrained(path)
-        self.manifest.save(path)
 
     @classmethod
     def load(cls, folder: str | Path, *, dtype: Dtype = "float32", device: str = "cpu") -> HeadScorer:
-        """The inverse of `save`, with the golden check."""
+        """The inverse of `save`. Raises ValueError for a folder whose tokens, weights or scores are not those saved."""
         manifest = load_manifest(folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        config = AutoConfig.from_pretrained(folder)
-        model = AutoModelForTokenClassification.from_config(config)
-        layer = _classifier(model)
-        if layer.bias is None:
-            layer.register_parameter("bias", nn.Parameter(torch.zeros(layer.out_features)))
-        safetensors.torch.load_model(model, str(Path(folder) / "model.safetensors"))
-        scorer = cls(model.to(device=device, dtype=getattr(torch, dtype)).eval(), tokenizer, manifest)
-        check_golden(manifest, scorer.encode([GOLDEN]))
+        check_kind(manifest, "head", folder)
+        with quiet():
+            tokenizer, config = load_tokenizer(folder), AutoConfig.from_pretrained(folder)
+            model = _load_classifier(folder, config, dtype=dtype)
+        scorer = cls(model.to(device=device).eval(), tokenizer, manifest)
+        scorer._checked(dtype)
         return scorer
 
 
@@ -166,15 +199,21 @@ class ScorerJudge:
         self.scorer, self.token_budget = scorer, token_budget
 
     def __call__(self, attempts: Sequence[tuple[Problem, Solution]]) -> list[Judgment]:
-        """One judgment per attempt, in order."""
+        """One judgment per attempt, in order. Raises ValueError for a marker inside a step, naming the attempt."""
         scorer, manifest = self.scorer, self.scorer.manifest
+        found = [Judgment(float("nan"), np.zeros(0), status="abstained") for _ in attempts]
+        rows = [row for row, (_, steps) in enumerate(attempts) if any(step.sampled for step in steps)]
         was_training = scorer.training
         scorer.eval()
-        found = score_encoded(
-            scorer.encode(attempts), scorer.logits, manifest.readout, pad_id=scorer.pad_id,
-            token_budget=self.token_budget, max_tokens=manifest.max_tokens,
-        )  # fmt: skip
-        scorer.train(was_training)
+        try:
+            judged = score_encoded(
+                scorer.encode([attempts[row] for row in rows]), scorer.logits, manifest.readout, pad_id=scorer.pad_id,
+                token_budget=self.token_budget, max_tokens=manifest.max_tokens,
+            )  # fmt: skip
+        finally:
+            scorer.train(was_training)
+        for row, one in zip(rows, judged, strict=True):
+            found[row] = one
         return found
 
 
@@ -188,11 +227,32 @@ def check_local(path: str | Path) -> None:
         raise ValueError(f"no model folder at {text!r}")
 
 
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder. Raises ValueError for one without character offsets."""
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    if not tokenizer.is_fast:
+        raise ValueError(f"{str(path)!r}: a fast tokenizer is needed: step markers are located by character offset")
+    return tokenizer
+
+
 def ensure_marker(tokenizer: PreTrainedTokenizerBase, marker: str) -> int:
     """The marker's single token id, added to the tokenizer as a special token where it has none."""
     if marker not in tokenizer.get_vocab() and len(tokenizer(marker, add_special_tokens=False)["input_ids"]) != 1:
         tokenizer.add_tokens([marker], special_tokens=True)
     return int(tokenizer(marker, add_special_tokens=False)["input_ids"][0])
+
+
+def fit_embeddings(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a new marker its embedding."""
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+
+
+def within_positions(config: Any, max_tokens: int) -> int:
+    """`max_tokens`, cut to the positions a backbone knows."""
+    known = getattr(config, "max_position_embeddings", None)
+    return min(max_tokens, known) if isinstance(known, int) and known > 0 else max_tokens
 
 
 def pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -203,9 +263,41 @@ def pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
     return 0
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the library's bars and load reports: what they would say is checked here and raised."""
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
+
+
+def check_weights(path: str | Path, report: dict[str, Any], allowed: tuple[str, ...] = ()) -> None:
+    """Raise ValueError for weights that were missing in a folder, or had another shape, and were made up at random."""
+    missing = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    missing = {key for key in missing if not key.startswith(allowed)} if allowed else missing
+    if missing:
+        raise ValueError(f"{str(path)!r} lacks weights of this model: {', '.join(sorted(missing)[:5])}")
+
+
+def _load_classifier(path: Any, config: Any, *, dtype: Dtype = "float32", fresh_head: bool = False) -> nn.Module:
+    model, report = AutoModelForTokenClassification.from_pretrained(
+        path, config=config, dtype=getattr(torch, dtype), output_loading_info=True, ignore_mismatched_sizes=fresh_head
+    )
+    check_weights(path, report, ("score.", "classifier.", "head.") if fresh_head else ())
+    return model  # type: ignore[no-any-return]
+
+
 def _classifier(model: nn.Module) -> nn.Linear:
     for name in ("score", "classifier"):
         layer = getattr(model, name, None)
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear) and layer.bias is not None:
             return layer
-    raise ValueError(f"{type(model).__name__} has no linear token-classification head named score or classifier")
+    raise ValueError(
+        f"{type(model).__name__} has no linear token-classification head with bias named score or classifier"
+    )

@@ -5,6 +5,9 @@
 One uniform number per row and position, drawn from the caller's generator in order of prefix length: the same
 generator gives the same completions, whatever the batch size (up to rounding of the logits), and the global random
 state is never touched.
+
+Longer than most files here: loading, sampling and scoring must agree on one tokenizer's habits, and torch is at home
+in no other file of this family.
 """
 
 from __future__ import annotations
@@ -19,11 +22,12 @@ import numpy as np
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.errors import HTTPError as HubError  # type: ignore[attr-defined]  # of the client the hub uses
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.registry import register
-from stepcredit.core.types import Completion, Cost, Floats
+from stepcredit.core.types import Bools, Completion, Cost, Floats, Ints
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 _MAX_LOGITS = 2**26  # numbers in one tensor of logits when scoring
@@ -42,8 +46,13 @@ def hf(model: str, *, dtype: Dtype = "auto", batch_size: int = 512, temperature:
     if dtype not in get_args(Dtype):
         raise ValueError(f"dtype is {dtype!r}; allowed: {', '.join(get_args(Dtype))}")
     source = locate(model)
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    network = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=False)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        network = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{model!r} cannot be loaded as a causal language model: {str(error).strip().splitlines()[0]}"
+        ) from error
     return HFPolicy(network, tokenizer, batch_size=batch_size, temperature=temperature, top_p=top_p, device=device)
 
 
@@ -55,14 +64,15 @@ def locate(model: str) -> str:
     for once, not retried.
     """
     path = Path(model).expanduser()
+    if not model or path.is_file():
+        raise ValueError(f"{model!r} is not a model folder, nor the name of a hub model")
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ValueError(f"{path} holds no model: there is no config.json in it")
+            raise ValueError(f"{model!r} holds no model: there is no config.json in it")
         return str(path)
-    parts = model.replace("\\", "/").rstrip("/").split("/")
-    if model[:1] in ("", ".", "~", "/", "\\") or model[-1] in "/\\" or len(parts) != model.count("/") + 1 or (
-        len(parts) > 2 or (len(parts) == 2 and Path(parts[0]).is_dir()) or path.exists()
-    ):  # fmt: skip
+    head, *rest = model.split("/")
+    below_known = len(rest) == 1 and Path(head).is_dir()
+    if model[0] in ".~/" or "\\" in model or len(rest) > 1 or "" in rest or below_known:
         raise ValueError(f"there is no model folder {model!r}")
     try:
         if not isinstance(try_to_load_from_cache(model, "config.json"), str):
@@ -73,7 +83,7 @@ def locate(model: str) -> str:
         raise ValueError(f"there is no folder {model!r}, and the hub is switched off (HF_HUB_OFFLINE)") from error
     except HfHubHTTPError as error:
         raise ValueError(f"there is no folder {model!r}, and the hub has no such open model") from error
-    except (OSError, RuntimeError) as error:
+    except (OSError, HubError) as error:
         raise ValueError(f"there is no folder {model!r}, and the hub cannot be reached: {error}") from error
     return model
 
@@ -110,6 +120,9 @@ class HFPolicy:
         ends = model.generation_config.eos_token_id if model.generation_config else model.config.eos_token_id
         ends = tokenizer.eos_token_id if ends is None else ends
         self._ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+        self._vocab_size = int(model.get_output_embeddings().weight.shape[0])
+        self._letter: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"][-1:]
+        self._letter_length = len(tokenizer.decode(self._letter, skip_special_tokens=True))
         self._pieces: list[str] | None = None
 
     def sample(self, prefixes: Sequence[str], num: int, rng: Rng, *, stop: Sequence[str] = (),
@@ -129,7 +142,6 @@ class HFPolicy:
         start = time.perf_counter()
         distinct = list(dict.fromkeys(prefixes))
         ids_P = self._encode_prefixes(distinct)
-        anchor_P = self._decode([ids[-1:] for ids in ids_P])
         index = {prefix: place for place, prefix in enumerate(distinct)}
         row_P = np.repeat([index[prefix] for prefix in prefixes], num)
         # Rows of one length, and of one prompt, lie together: little padding, and a prompt is read once a batch.
@@ -139,9 +151,7 @@ class HFPolicy:
             rows = order[begin : begin + self.batch_size]
             uniform_RT = torch.from_numpy(rng.random((len(rows), max_new_tokens), dtype=np.float32))
             here, inverse = np.unique(row_P[rows], return_inverse=True)
-            sampled = self._decode_batch(
-                [ids_P[p] for p in here], inverse, [anchor_P[p] for p in here], uniform_RT, stop
-            )
+            sampled = self._complete([ids_P[p] for p in here], inverse, uniform_RT, stop)
             found.update(zip(rows, sampled, strict=True))
         self.cost += Cost(
             generated_tokens=sum(len(c.token_ids or ()) for c in found.values()), seconds=time.perf_counter() - start
@@ -195,20 +205,20 @@ class HFPolicy:
         return out
 
     def token_ends(self, token_ids: Sequence[int]) -> list[int]:
-        """Where each token of a completion ends in its decoded text, in characters; special tokens take none.
+        """Where each token of a completion ends in its text, in characters; special tokens take none.
 
         A character of several tokens ends with its last one.
         """
         pieces = self._vocabulary()
-        text = self._decode([list(token_ids)])[0]
-        ends = np.cumsum([len(pieces[token]) for token in token_ids], dtype=np.int64).tolist()
-        if "".join(pieces[token] for token in token_ids) == text:
-            return [int(end) for end in ends]
-        parts = self._decode([list(token_ids[: place + 1]) for place in range(len(token_ids))])
-        return [len(part.rstrip("�")) if not text.startswith(part) else len(part) for part in parts]
+        text = self._texts([token_ids])[0]
+        spelt = [pieces[token] for token in token_ids]
+        if "".join(spelt) == text:
+            return [int(end) for end in np.cumsum([len(piece) for piece in spelt], dtype=np.int64)]
+        parts = self._texts([token_ids[: place + 1] for place in range(len(token_ids))])
+        return [len(part) if text.startswith(part) else len(part.rstrip("\ufffd")) for part in parts]
 
-    def _decode_batch(self, prefix_ids: list[list[int]], inverse_R: Any, anchors: list[str], uniform_RT: torch.Tensor,
-                      stop: Sequence[str]) -> list[Completion]:  # fmt: skip
+    def _complete(self, prefix_ids: list[list[int]], prefix_R: Ints, uniform_RT: torch.Tensor,
+                  stop: Sequence[str]) -> list[Completion]:  # fmt: skip
         """Sample one batch: read each prompt once, spread its cache over its rows, drop rows as they finish."""
         longest = max(len(ids) for ids in prefix_ids)
         if self._max_positions and longest >= self._max_positions:
@@ -221,61 +231,45 @@ class HFPolicy:
         ids_RT = torch.zeros((num_rows, max_new), dtype=torch.long, device=self._device)
         logprob_RT = torch.zeros((num_rows, max_new), device=self._device)
         length_R, finished_R = np.full(num_rows, max_new), np.zeros(num_rows, dtype=np.bool_)
-        expand = torch.as_tensor(inverse_R, dtype=torch.long, device=self._device)
-        active = torch.arange(num_rows, device=self._device)
-        running = np.ones(num_rows, dtype=np.bool_)
+        # A of the R rows are still in the batch; those finished among them wait until an eighth can leave together.
+        row_A = torch.arange(num_rows, device=self._device)
         with torch.inference_mode():
-            logits_RV, cache, mask_RL = self._read(prefix_ids)
-            cache.reorder_cache(expand)
-            logits_RV, mask_RL = logits_RV[expand], mask_RL[expand]
-            position_R = mask_RL.sum(-1)
-            padded = not bool(mask_RL.all())
+            logits_AV, cache, mask_AL = self._read(prefix_ids, torch.from_numpy(prefix_R).to(self._device))
+            position_A, padded = mask_AL.sum(-1), not bool(mask_AL.all())
             for place in range(max_new):
-                token_R, chosen_R = self._choose(logits_RV, uniform_RT[active, place])
-                ids_RT[active, place], logprob_RT[active, place] = token_R, chosen_R
-                over_R = torch.isin(token_R, ends).cpu().numpy()
+                token_A, chosen_A = self._choose(logits_AV, uniform_RT[row_A, place])
+                ids_RT[row_A, place], logprob_RT[row_A, place] = token_A, chosen_A
+                rows = row_A.cpu().numpy()
+                over_A = torch.isin(token_A, ends).cpu().numpy()
                 if may_stop_V is not None:
-                    for at in np.flatnonzero(may_stop_V[token_R.cpu().numpy()] & running & ~over_R):
-                        row = int(active[at])
-                        text = self._text(prefix_ids[inverse_R[row]], anchors[inverse_R[row]], ids_RT[row, : place + 1])
-                        over_R[at] = any(mark in text for mark in stop)
-                over_R &= running
-                if over_R.any():
-                    rows = active.cpu().numpy()[over_R]
-                    length_R[rows], finished_R[rows] = place + 1, True
-                    running &= ~over_R
-                    if not running.any():
-                        break
-                    if np.count_nonzero(~running) * 8 >= len(running):
-                        keep = torch.from_numpy(np.flatnonzero(running)).to(self._device)
-                        cache.reorder_cache(keep)
-                        active, token_R, mask_RL, position_R = (
-                            active[keep],
-                            token_R[keep],
-                            mask_RL[keep],
-                            position_R[keep],
-                        )
-                        running = np.ones(len(keep), dtype=np.bool_)
-                if place + 1 < max_new:
-                    mask_RL = torch.cat([mask_RL, mask_RL.new_ones((len(token_R), 1))], -1)
-                    inputs = {"position_ids": position_R[:, None]} if self._takes_positions else {}
-                    logits_RV = self.model(input_ids=token_R[:, None], attention_mask=mask_RL if padded else None,
-                                           past_key_values=cache, use_cache=True, **inputs).logits[:, -1]  # fmt: skip
-                    position_R = position_R + 1
-        sampled = [ids[:n] for ids, n in zip(ids_RT.tolist(), length_R, strict=True)]
-        logprobs = [row[:n] for row, n in zip(logprob_RT.tolist(), length_R, strict=True)]
-        last = [prefix_ids[p][-1:] for p in inverse_R]
-        texts = self._decode([head + ids for head, ids in zip(last, sampled, strict=True)])
+                    check = np.flatnonzero(may_stop_V[token_A.cpu().numpy()] & ~over_A & ~finished_R[rows])
+                    texts = self._texts(ids_RT[row_A[check], : place + 1].tolist())
+                    over_A[check] = [any(mark in text for mark in stop) for text in texts]
+                over = rows[over_A & ~finished_R[rows]]
+                length_R[over], finished_R[over] = place + 1, True
+                waiting = np.count_nonzero(finished_R[rows])
+                if waiting == len(rows) or place + 1 == max_new:
+                    break
+                if waiting * 8 >= len(rows):
+                    keep = torch.from_numpy(np.flatnonzero(~finished_R[rows])).to(self._device)
+                    cache.reorder_cache(keep)
+                    row_A, token_A, mask_AL, position_A = (x[keep] for x in (row_A, token_A, mask_AL, position_A))
+                mask_AL = torch.cat([mask_AL, mask_AL.new_ones((len(token_A), 1))], -1)
+                inputs = {"position_ids": position_A[:, None]} if self._takes_positions else {}
+                mask = {"attention_mask": mask_AL if padded else None}
+                out = self.model(input_ids=token_A[:, None], past_key_values=cache, use_cache=True, **mask, **inputs)
+                logits_AV, position_A = out.logits[:, -1], position_A + 1
+        ids = [row[:length] for row, length in zip(ids_RT.tolist(), length_R, strict=True)]
+        logprobs = [row[:length] for row, length in zip(logprob_RT.tolist(), length_R, strict=True)]
         done = []
-        for row, (ids, text) in enumerate(zip(sampled, texts, strict=True)):
-            own = text[len(anchors[inverse_R[row]]) :]
-            cut = min((at for mark in stop if (at := own.find(mark)) >= 0), default=len(own))
+        for row, text in enumerate(self._texts(ids)):
+            cut = min((at for mark in stop if (at := text.find(mark)) >= 0), default=len(text))
             finish: Literal["stop", "length"] = "stop" if finished_R[row] else "length"
-            done.append(Completion(own[:cut], tuple(ids), tuple(logprobs[row]), finish))
+            done.append(Completion(text[:cut], tuple(ids[row]), tuple(logprobs[row]), finish))
         return done
 
-    def _read(self, prefix_ids: list[list[int]]) -> tuple[torch.Tensor, Any, torch.Tensor]:
-        """Logits behind each prompt, their cache and mask; prompts are padded on the left."""
+    def _read(self, prefix_ids: list[list[int]], prefix_R: torch.Tensor) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """Logits behind each row's prompt, their cache and mask; each prompt is read once, padded on the left."""
         longest = max(len(ids) for ids in prefix_ids)
         ids_PL = torch.zeros((len(prefix_ids), longest), dtype=torch.long)
         mask_PL = torch.zeros((len(prefix_ids), longest), dtype=torch.long)
@@ -286,7 +280,8 @@ class HFPolicy:
         ids_PL, mask_PL = ids_PL.to(self._device), mask_PL.to(self._device)
         inputs = {"position_ids": (mask_PL.cumsum(-1) - 1).clamp(min=0)} if self._takes_positions else {}
         out = self.model(input_ids=ids_PL, attention_mask=mask_PL, use_cache=True, **self._keep_last, **inputs)
-        return out.logits[:, -1], out.past_key_values, mask_PL
+        out.past_key_values.reorder_cache(prefix_R)
+        return out.logits[prefix_R, -1], out.past_key_values, mask_PL[prefix_R]
 
     def _choose(self, logits_RV: torch.Tensor, uniform_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The sampled token of each row and its log-probability under the model itself: ([R], [R])."""
@@ -318,33 +313,32 @@ class HFPolicy:
             out.append(list(ids) or [start])
         return out
 
-    def _decode(self, ids: list[list[int]]) -> list[str]:
-        if not ids:
+    def _texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Completions as text, decoded behind a letter: some tokenizers eat the space that begins a text."""
+        if not len(ids):
             return []
-        return list(self.tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    def _text(self, prefix: list[int], anchor: str, ids: torch.Tensor) -> str:
-        """Text of a completion: decoded behind the prefix's last token, since some tokenizers eat a leading space."""
-        return self._decode([prefix[-1:] + ids.tolist()])[0][len(anchor) :]
+        texts = self.tokenizer.batch_decode(
+            [[*self._letter, *row] for row in ids], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return [text[self._letter_length :] for text in texts]
 
     def _vocabulary(self) -> list[str]:
+        """What each token spells, alone."""
         if self._pieces is None:
-            size = max(len(self.tokenizer), self.model.get_output_embeddings().weight.shape[0])
-            self._pieces = self._decode([[token] for token in range(size)])
+            size = max(len(self.tokenizer), self._vocab_size)
+            self._pieces = self._texts([[token] for token in range(size)])
         return self._pieces
 
-    def _may_complete(self, stop: Sequence[str]) -> Any:
+    def _may_complete(self, stop: Sequence[str]) -> Bools | None:
         """[V] True where a token could be the last of a stop string: only behind these is text decoded and searched."""
         if not stop:
             return None
-        last = {mark[-1] for mark in stop}
-        if any(mark.isspace() and mark != "\n" for mark in last):
-            return np.ones(len(self._vocabulary()), dtype=np.bool_)  # a lone token's leading space may not decode
-        return np.array([not last.isdisjoint(piece) or "�" in piece for piece in self._vocabulary()])
+        last = {mark[-1] for mark in stop} | {"\ufffd"}  # which stands for a part of a character
+        return np.array([not last.isdisjoint(piece) for piece in self._vocabulary()], dtype=np.bool_)
 
     def _by_length(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Batches of row numbers, shortest texts first, within the batch size and the size of the logits."""
-        width = max(1, _MAX_LOGITS // self.model.get_output_embeddings().weight.shape[0])
+        width = max(1, _MAX_LOGITS // self._vocab_size)
         batch: list[int] = []
         for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
             if batch and (len(batch) == self.batch_size or (len(batch) + 1) * lengths[row] > width):

@@ -8,7 +8,7 @@ the credit it learned is identified.
 from __future__ import annotations
 
 import os
-import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,7 +73,11 @@ class Teaching:
 
 @dataclass(frozen=True)
 class Backbone:
-    """Where the judge's network comes from: a local folder or hub id, else a small Llama from scratch."""
+    """The judge's network: a local folder or hub id, else a small Llama from scratch; and the head on it.
+
+    kind="head" is a token classifier, "shared_head" SPRM's head on the policy's own network, which needs a `path`;
+    `layer`, `gradient_scale` and `dropout` are of the latter.
+    """
 
     path: str | None = None
     tokenizer: Literal["word", "bpe"] = "bpe"
@@ -81,6 +85,18 @@ class Backbone:
     hidden: int = 128
     layers: int = 2
     heads: int = 4
+    kind: Literal["head", "shared_head"] = "head"
+    layer: int = -2
+    gradient_scale: float = 0.0  # SPRM's 1e-4 is beside a policy loss; alone, Adam would make a full step of it
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("head", "shared_head"):
+            raise ValueError(f"the judge's kind is {self.kind!r}; allowed: head, shared_head")
+        if self.kind == "shared_head" and self.path is None:
+            raise ValueError(
+                "a shared_head sits on a policy's network: give the policy's folder as the backbone's path"
+            )
 
 
 @dataclass(frozen=True)
@@ -111,33 +127,20 @@ def fit_scorer(
     seed: int = 0, every: int = 0, on_update: Callable[[int, Any], None] | None = None, work_dir: Path | None = None,
     progress: bool = False, diagnose: bool = True,
 ) -> Fitted:  # fmt: skip
-    """Train a `head` judge on records. Same seed, same scorer.
+    """Train a judge on records. Same seed, same scorer.
 
-    Raises ValueError for data that cannot teach (see `train/samples.py`), RuntimeError for a collapsed filter.
+    `layout` defaults to Layout(), and to a newline as marker for a shared head, whose policy writes no other. Raises
+    ValueError for data that cannot teach (see `train/samples.py`), a filter that collapses, a run that diverges.
     """
-    from stepcredit.judge.head import HeadScorer, ScorerJudge
+    from stepcredit.judge.head import ScorerJudge
     from stepcredit.train.prm import Objective, fit
     from stepcredit.train.samples import samples
-    from stepcredit.train.tiny import build_tokenizer, tiny_config
 
-    layout, readout = layout or Layout(), teaching.readout
-    if backbone.path is None:
-        texts = [layout.render(r.tree.problem, r.tree.solution(leaf))[0] for r in records for leaf in r.tree.leaves
-                 if r.tree.sampled_N[list(r.tree.path(leaf))].any()]  # fmt: skip
-        tokenizer = build_tokenizer(
-            texts, kind=backbone.tokenizer, vocab_size=backbone.vocab_size, extra_tokens=[layout.marker]
-        )
-        longest = max(len(ids) for ids in tokenizer(texts)["input_ids"]) if texts else 1
-        config = tiny_config(tokenizer, hidden=backbone.hidden, layers=backbone.layers, heads=backbone.heads,
-                             max_positions=max(budget.max_tokens, longest))  # fmt: skip
-        scorer = HeadScorer.create(
-            config, tokenizer=tokenizer, layout=layout, readout=readout, max_tokens=budget.max_tokens, seed=seed
-        )
-    else:
-        scorer = HeadScorer.create(
-            backbone.path, layout=layout, readout=readout, max_tokens=budget.max_tokens, seed=seed
-        )
-    rows = samples(records, scorer.encode, credit=teaching.credit, max_tokens=budget.max_tokens, on_long=budget.on_long)
+    layout = layout or (Layout(marker="\n") if backbone.kind == "shared_head" else Layout())
+    readout = teaching.readout
+    scorer = _new_scorer(records, backbone, layout, readout, budget.max_tokens, seed)
+    limit = scorer.manifest.max_tokens
+    rows = samples(records, scorer.encode, credit=teaching.credit, max_tokens=limit, on_long=budget.on_long)
     scorer.reset_head(_start_bias(rows, readout))
     if teaching.self_supervised != "off":
         objective = Objective(
@@ -145,18 +148,51 @@ def fit_scorer(
         )
     else:
         objective = Objective(None if teaching.credit else teaching.pooling, teaching.knobs)
+
+    def recovered(rate: float) -> None:
+        scorer.manifest = replace(scorer.manifest, readout=replace(readout, recovery=rate))
+
     done = fit(
         scorer, rows, objective=objective, num_updates=budget.num_updates, batch_size=budget.batch_size,
         token_budget=budget.token_budget, learning_rate=budget.learning_rate, dtype=budget.dtype, seed=seed,
         pad_id=scorer.pad_id, work_dir=work_dir, save_every=200 if work_dir else 0, progress=progress, every=every,
-        on_update=(lambda update: on_update(update, ScorerJudge(scorer))) if on_update else None,
+        on_update=(lambda update: on_update(update, ScorerJudge(scorer))) if on_update else None, on_recovery=recovered,
     )  # fmt: skip
     if done.recovery is not None:
-        readout = replace(readout, recovery=done.recovery)
+        recovered(done.recovery)
+    readout = scorer.manifest.readout
     trained = {"teaching": _plain(teaching), "budget": _plain(budget), "seed": seed, "num_attempts": len(rows)}
-    scorer.manifest = replace(scorer.manifest, readout=readout, trained=trained)
+    scorer.manifest = replace(scorer.manifest, trained=trained)
     lines = identifiability(records, ScorerJudge(scorer), readout, teaching, seed) if diagnose else []
     return Fitted(scorer, done, [*lines, *done.warnings], len(rows))
+
+
+def _new_scorer(
+    records: Sequence[Record], backbone: Backbone, layout: Layout, readout: Readout, max_tokens: int, seed: int
+) -> Any:
+    from stepcredit.judge.head import HeadScorer
+    from stepcredit.judge.shared_head import SharedHeadScorer
+    from stepcredit.train.tiny import build_tokenizer, tiny_config
+
+    if backbone.path is not None:
+        knobs: dict[str, Any] = {"layout": layout, "readout": readout, "max_tokens": max_tokens, "seed": seed}
+        if backbone.kind == "head":
+            return HeadScorer.create(backbone.path, **knobs)
+        return SharedHeadScorer.create(backbone.path, layer=backbone.layer, gradient_scale=backbone.gradient_scale,
+                                       dropout=backbone.dropout, **knobs)  # fmt: skip
+    texts = [layout.render(r.tree.problem, r.tree.solution(leaf))[0] for r in records for leaf in r.tree.leaves
+             if r.tree.sampled_N[list(r.tree.path(leaf))].any()]  # fmt: skip
+    if not texts:
+        raise ValueError("no attempt to train on")
+    tokenizer = build_tokenizer(
+        texts, kind=backbone.tokenizer, vocab_size=backbone.vocab_size, extra_tokens=[layout.marker]
+    )
+    longest = max(len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"])
+    config = tiny_config(tokenizer, hidden=backbone.hidden, layers=backbone.layers, heads=backbone.heads,
+                         max_positions=max(max_tokens, longest))  # fmt: skip
+    return HeadScorer.create(
+        config, tokenizer=tokenizer, layout=layout, readout=readout, max_tokens=max_tokens, seed=seed
+    )
 
 
 def _plain(one: Any) -> dict[str, Any]:
@@ -219,12 +255,20 @@ def identifiability(
 
 
 def save_scorer(scorer: Any, folder: str | Path) -> Path:
-    """Write a scorer so that its folder appears complete or not at all."""
+    """Write a scorer so that its folder appears complete or not at all; an older scorer there is replaced.
+
+    Only the first of several workers writes. Raises ValueError for a folder that holds something else.
+    """
     target = Path(folder)
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    scorer.save(partial)
-    if target.exists():
-        shutil.rmtree(target)
-    os.replace(partial, target)
+    if os.environ.get("RANK", "0") != "0":
+        return target
+    if target.exists() and not (target / "scorer.json").is_file() and (target.is_file() or any(target.iterdir())):
+        raise ValueError(f"{str(target)!r} exists and is no scorer; remove it, or choose another folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+        made, old = Path(scratch) / "new", Path(scratch) / "old"
+        scorer.save(made)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(made, target)
     return target

@@ -9,9 +9,12 @@ FLOOR = -1e9  # stands for log 0 where an exact -inf would give NaN gradients
 
 
 def log_complement(log_p: Tensor) -> Tensor:
-    """log(1 - exp(log_p)) for log_p <= 0, with a finite gradient as log_p -> 0."""
-    clamped = log_p.clamp(max=-1e-7)
-    return torch.where(clamped > -0.6931, torch.log(-torch.expm1(clamped)), torch.log1p(-torch.exp(clamped)))
+    """log(1 - exp(log_p)) for log_p <= 0, exact up to log_p = -1e-30; value and gradient stay finite as log_p -> 0."""
+    near = log_p > -0.6931
+    # Each branch gets an argument it can bear: where() alone would still send NaN back through the other one.
+    small = torch.where(near, log_p, -1.0).clamp(max=-1e-30)
+    large = torch.where(near, -1.0, log_p)
+    return torch.where(near, torch.log(-torch.expm1(small)), torch.log1p(-torch.exp(large)))
 
 
 def log_rate(rate: float | Tensor, like: Tensor) -> Tensor:

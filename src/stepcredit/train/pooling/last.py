@@ -15,8 +15,8 @@ from torch.nn.functional import logsigmoid
 from stepcredit.core.registry import register
 
 
-@register("pooling", paper="arXiv:2110.14168", step_label_free=True, split_invariant=True)
+@register("pooling", paper="arXiv:2110.14168", step_label_free=True, split_invariant=False)
 def last(logit_BSC: Tensor, step_BS: Tensor) -> tuple[Tensor, Tensor]:
     """Log P(right), log P(wrong), [B] nats."""
-    u = logit_BSC[torch.arange(len(logit_BSC)), step_BS.sum(1) - 1, 0]
+    u = logit_BSC[torch.arange(len(logit_BSC), device=logit_BSC.device), step_BS.sum(1) - 1, 0]
     return logsigmoid(u), logsigmoid(-u)

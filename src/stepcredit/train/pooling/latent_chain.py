@@ -32,8 +32,13 @@ def latent_chain(
     logit_BSC: Tensor, step_BS: Tensor, *, link: Link = "derivation", recovery: float | Tensor = 0.0, fp: float = 0.0,
     fn: float = 0.0, swap_free: bool = True,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Log P(right), log P(wrong) of each attempt, [B] nats."""
+    """Log P(right), log P(wrong) of each attempt, [B] nats.
+
+    Raises ValueError for verifier rates that say nothing, or a recovery rate that is a number outside [0, 1).
+    """
     check_rates(fp, fn)
+    if not isinstance(recovery, Tensor) and not 0 <= recovery < 1:
+        raise ValueError(f"the recovery rate lies in [0, 1); got {recovery}")
     log_keep, log_break, log_fix, log_stay = _log_rates(logit_BSC, link, recovery, swap_free)
     start, other = (FLOOR, 0.0) if link == "retry" else (0.0, FLOOR)
     log_ok = torch.full_like(logit_BSC[:, 0, 0], start)

@@ -5,6 +5,8 @@
 LCA, arXiv:2606.27739 (the pooling of outcome-supervised process rewards), in the form of PURE's return,
 arXiv:2504.15275, section 3. Departs: LCA's exact equation is not public; this is PURE's sum used as a training pool.
 `detach_weights=True` keeps the gradient out of the weights. temperature -> 0 is the minimum, -> infinity the mean.
+Not monotone: ds/du_j = w_j (1 - (u_j - s) / temperature) is negative for a step more than a temperature above s, so that
+a right outcome pushes good steps down; with detached weights it never is.
 Degenerate: one step is its own minimum. Not invariant to splitting a step in two.
 """
 

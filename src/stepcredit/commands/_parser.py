@@ -1,0 +1,124 @@
+"""From a command's signature to its parser, and from what was given back to its arguments.
+
+Three parameters of a command's `run` are filled in here: `reading` (how to read the input, flat options), `knobs` (the
+options of chosen methods, `--<group>.<knob>`, by group) and `config` (everything given, for run.json). A module with
+methods to choose has `groups(arguments) -> list[Group]`, called with the arguments as typed, before they are parsed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from stepcredit.commands._reading import Reading
+from stepcredit.core.registry import Entry
+
+FILLED = ("reading", "knobs", "config")
+NO_VALUE = ("--help", "-h", "--print_config")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Options `--<key>.<name>` from the keyword arguments `names` of a function; key "" for flat ones."""
+
+    key: str
+    function: Callable[..., Any]
+    names: Sequence[str]
+
+    @classmethod
+    def of(cls, key: str, entry: Entry, *, leave_out: Sequence[str] = ()) -> Group:
+        """The knobs of a registered method."""
+        return cls(key, entry.function, [name for name in entry.knobs if name not in leave_out])
+
+
+def build(module: ModuleType, command: str, arguments: Sequence[str]) -> ArgumentParser:
+    """The parser of a command, with the options of the methods that the arguments choose."""
+    parameters = inspect.signature(module.run).parameters
+    summary = (inspect.getdoc(module.run) or "").split("\n\nArgs:")[0]
+    parser = ArgumentParser(prog=f"stepcredit {command}", description=summary, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of these options.")
+    optional: dict[str, str] = getattr(module, "OPTIONAL", {})  # positions that may be left out, with their help
+    for name, what in optional.items():
+        parser.add_argument(name, nargs="?", help=what)
+    skip = {name for name in (*FILLED, *optional) if name in parameters}
+    parser.add_function_arguments(module.run, as_group=False, as_positional=True, skip=skip)
+    if "reading" in parameters:
+        parser.add_class_arguments(Reading)
+    for group in _groups(module, arguments):
+        if group.names:
+            others = set(inspect.signature(group.function).parameters) - set(group.names)
+            parser.add_function_arguments(group.function, group.key or None, skip=others)
+    return parser
+
+
+def given(module: ModuleType, values: Namespace) -> dict[str, Any]:
+    """The arguments of `run` from parsed values."""
+    named = values.as_dict()
+    named.pop("config", None)
+    plain = {name: value for name, value in named.items() if name != "print_config"}
+    parameters = inspect.signature(module.run).parameters
+    found = {name: plain.pop(name) for name in list(plain) if name in parameters and name not in FILLED}
+    if "reading" in parameters:
+        found["reading"] = Reading(**{field.name: plain.pop(field.name) for field in fields(Reading)})
+    if "knobs" in parameters:
+        found["knobs"] = plain
+    if "config" in parameters:
+        found["config"] = {name: value for name, value in named.items() if name != "print_config"}
+    return found
+
+
+def _groups(module: ModuleType, arguments: Sequence[str]) -> list[Group]:
+    make = getattr(module, "groups", None)
+    return make(list(arguments)) if make else []
+
+
+def peek(arguments: Sequence[str], option: str, position: int | None = None) -> str | None:
+    """What was typed for an option, or else at a position, or else stands in the --config file; None without."""
+    options, positions = _typed(arguments)
+    if option in options:
+        return options[option]
+    if position is not None and position < len(positions):
+        return positions[position]
+    if "config" in options and Path(options["config"]).is_file():
+        try:
+            found = yaml.safe_load(Path(options["config"]).read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            return None  # the parser says what is wrong with it
+        value = found.get(option) if isinstance(found, dict) else None
+        return None if value is None or isinstance(value, dict) else str(value)
+    return None
+
+
+def _typed(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Options with their values, and the rest; every option of ours takes exactly one value."""
+    options: dict[str, str] = {}
+    positions: list[str] = []
+    rest = iter(arguments)
+    for each in rest:
+        if not each.startswith("-") or re.fullmatch(r"-[0-9.]+", each):
+            positions.append(each)
+        elif "=" in each:
+            name, _, value = each.partition("=")
+            options[name.lstrip("-")] = value
+        elif each not in NO_VALUE:
+            options[each.lstrip("-")] = next(rest, "")
+    return options, positions
+
+
+def unescaped(text: str) -> str:
+    r"""A text of nothing but \n, \t and spaces, as typed in a shell, with these read; any other text as it is.
+
+    >>> unescaped("\\n\\n"), unescaped("\\newline")
+    ('\n\n', '\\newline')
+    """
+    if re.fullmatch(r"(?:\\[nt]| )*\\[nt](?:\\[nt]| )*", text):
+        return text.replace("\\n", "\n").replace("\\t", "\t")
+    return text

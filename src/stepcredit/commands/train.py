@@ -1,0 +1,192 @@
+"""`stepcredit train`: attempts with outcomes (or step labels) in, a scorer's folder out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from stepcredit.commands._parser import unescaped
+from stepcredit.commands._reading import Reading, records
+from stepcredit.core.layout import ReadAt
+from stepcredit.core.readout import Link
+from stepcredit.core.types import Record
+
+EPOCHS, FEWEST, MOST = 20, 100, 2000  # what decides the updates when they are not given
+SCRATCH_RATE, BACKBONE_RATE = 1e-3, 2e-5
+
+
+def run(  # noqa: D417  # the parser fills in what is not described
+    input: str,
+    out: str,
+    *,
+    judge: Literal["head", "linear"] = "head",
+    pooling: str = "latent_chain",
+    link: Link = "derivation",
+    recovery: float | Literal["learned"] = 0.0,
+    fp: float = 0.0,
+    fn: float = 0.0,
+    temperature: float = 1.0,
+    credit: str | None = None,
+    chain_labels: bool = False,
+    self_supervised: Literal["off", "paper", "released"] = "off",
+    warmup_updates: int = 0,
+    backbone: str | None = None,
+    tokenizer: Literal["bpe", "word"] = "bpe",
+    vocab_size: int = 4096,
+    hidden: int = 128,
+    layers: int = 2,
+    heads: int = 4,
+    updates: int | None = None,
+    batch_size: int = 32,
+    token_budget: int = 16384,
+    lr: float | None = None,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    max_tokens: int = 4096,
+    on_long: Literal["raise", "skip"] = "raise",
+    marker: str = "<step>",
+    prompt_end: str = "\n",
+    within: str = " ",
+    read: ReadAt = "on",
+    seed: int = 0,
+    threads: int | None = None,
+    reading: Reading,
+    config: Mapping[str, Any],
+) -> None:
+    r"""Train a scorer of steps on attempts, from their outcomes or from a credit's labels.
+
+    A killed run goes on where it was when the same command is given again (its state is in OUT.partial-train).
+
+    Args:
+        input: The file of attempts.
+        out: Folder of the scorer; an earlier scorer there is replaced when the new one is done.
+        judge: head, a network; or linear, in the words of each turn alone, which takes seconds and of the options below
+            only link and credit.
+        pooling: Outcome loss: `stepcredit list pooling`.
+        link: For latent_chain: derivation (sound until a step breaks it), retry (fails until a step succeeds), free.
+        recovery: For latent_chain: the rate at which a broken state recovers, or "learned".
+        fp: The verifier's rate of calling a wrong attempt right.
+        fn: The verifier's rate of calling a right attempt wrong.
+        temperature: For softmin.
+        credit: Learn from the labels of this credit in the file, instead of an outcome loss.
+        chain_labels: The credit's labels say of each step whether it keeps a sound state sound: read them as a chain.
+        self_supervised: Learn from the outcome where the judge agrees: the paper's filter, or its released code's.
+        warmup_updates: For self_supervised: updates on the plain outcome first.
+        backbone: Folder or hub name of a causal language model or encoder; none is a small network from scratch.
+        tokenizer: From scratch: the tokenizer that is learned from the attempts.
+        vocab_size: From scratch: at most this many tokens.
+        hidden: From scratch: width.
+        layers: From scratch: depth.
+        heads: From scratch: attention heads.
+        updates: Updates; when not given 20 passes over the data, at least 100 and at most 2000.
+        batch_size: Attempts of an update.
+        token_budget: Tokens of a batch, at most.
+        lr: Learning rate; when not given 1e-3 from scratch, 2e-5 for a backbone.
+        dtype: What the network computes in.
+        max_tokens: Tokens of an attempt, at most.
+        on_long: What a longer attempt does: stop, or be left out.
+        marker: Token put behind each step, where it is scored; \n and \t may be typed.
+        prompt_end: Text between problem and first step.
+        within: Text between a step and what the environment answered.
+        read: Score at the marker, or at the token before it.
+        seed: The same seed gives the same scorer.
+        threads: Processor threads (all when not given).
+    """
+    from stepcredit.commands import _show, _torch
+    from stepcredit.core import registry
+    from stepcredit.core.layout import Layout
+    from stepcredit.recipes._fit import Backbone, Budget, Teaching, fit_scorer, save_scorer
+
+    target = _checked_target(out)
+    if judge == "linear":
+        _linear(list(_show.progress(records(input, reading), "reading")), target, link, credit, seed)
+        return
+    registry.get("pooling", pooling)
+    layout = Layout(unescaped(marker), unescaped(prompt_end), unescaped(within), read)
+    rows = list(_show.progress(records(input, reading), "reading"))
+    _torch.prepare(threads)
+    if backbone is not None and backbone.lower() == "none":
+        backbone = None
+    if backbone is not None:
+        from stepcredit.policy.hf import locate
+
+        backbone = locate(backbone)
+    num_updates = _updates(rows, batch_size) if updates is None else updates
+    rate = lr if lr is not None else SCRATCH_RATE if backbone is None else BACKBONE_RATE
+    teaching = Teaching(
+        pooling, link, recovery, fp, fn, temperature, credit, chain_labels, self_supervised, warmup_updates
+    )
+    work = _work_folder(target, input, config)
+    try:
+        with _show.bar("training", num_updates) as advance:
+            every = max(1, num_updates // 100)
+            fitted = fit_scorer(
+                rows, teaching=teaching, layout=layout, seed=seed, work_dir=work,
+                backbone=Backbone(backbone, tokenizer, vocab_size, hidden, layers, heads),
+                budget=Budget(num_updates, batch_size, token_budget, rate, dtype, max_tokens, on_long),
+                every=every, on_update=lambda update, judge: advance(every),
+            )  # fmt: skip
+    except (ValueError, RuntimeError):  # going on would only fail again
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    if os.environ.get("RANK", "0") != "0":  # one of several processes writes
+        return
+    save_scorer(fitted.scorer, target)
+    shutil.rmtree(work, ignore_errors=True)
+    last = f", last loss {fitted.fit.loss[-1][1]:.4f}" if fitted.fit.loss else ""
+    print(
+        f"wrote {target}: {fitted.num_attempts} attempts, {num_updates} updates, {fitted.fit.cost.seconds:.1f} s{last}"
+    )
+    if fitted.fit.recovery is not None:
+        print(f"learned recovery rate: {fitted.fit.recovery:.3f}")
+    for line in fitted.lines:
+        print(line)
+
+
+def _linear(rows: Sequence[Record], target: Path, link: Link, credit: str | None, seed: int) -> None:
+    from stepcredit.judge.linear import LinearScorer
+    from stepcredit.recipes._fit import Teaching, identifiability, save_scorer
+
+    scorer = LinearScorer.fit(rows, credit=credit, link=link)  # type: ignore[arg-type]  # it refuses "free" itself
+    save_scorer(scorer, target)
+    print(f"wrote {target}: linear, {sum(len(record.tree.leaves) for record in rows)} attempts")
+    for line in identifiability(rows, scorer, scorer.manifest.readout, Teaching(link=link, credit=credit), seed):
+        print(line)
+
+
+def _checked_target(out: str) -> Path:
+    target = Path(out)
+    if not target.parent.is_dir():
+        raise ValueError(f"{out}: the folder {target.parent} does not exist")
+    if target.is_file():
+        raise ValueError(f"{out} is a file; a scorer needs a folder")
+    if target.is_dir() and any(target.iterdir()) and not (target / "scorer.json").is_file():
+        raise ValueError(f"{out} is a folder with something else in it than a scorer; name a new one")
+    return target
+
+
+def _updates(rows: Sequence[Record], batch_size: int) -> int:
+    num = sum(len(record.tree.leaves) for record in rows)
+    return min(MOST, max(FEWEST, EPOCHS * math.ceil(num / max(batch_size, 1))))
+
+
+def _work_folder(target: Path, source: str, config: Mapping[str, Any]) -> Path:
+    """Where a run keeps its state: emptied unless it is of the same data and options."""
+    work = target.with_name(target.name + ".partial-train")
+    digest = hashlib.sha256()
+    with Path(source).open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    own = {name: value for name, value in config.items() if name not in ("out", "threads")}
+    made_from = json.dumps({"options": own, "sha256": digest.hexdigest()}, sort_keys=True, default=str)
+    note = work / "made_from.json"
+    if work.exists() and not (note.is_file() and note.read_text(encoding="utf-8") == made_from):
+        shutil.rmtree(work)
+    work.mkdir(exist_ok=True)
+    note.write_text(made_from, encoding="utf-8")
+    return work

@@ -1,0 +1,186 @@
+"""One arm of a comparison: teach a judge, score the test attempts, measure; and the table that puts arms side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stepcredit.core.layout import Layout
+from stepcredit.core.protocols import Judge
+from stepcredit.core.rng import rng
+from stepcredit.core.stats import over_seeds
+from stepcredit.core.types import Estimate, Record
+from stepcredit.evaluate import evaluate, nulls, predict_first_error
+from stepcredit.evaluate.calibration import reliability, scored_pairs
+from stepcredit.recipes._fit import Backbone, Budget, Teaching, fit_scorer
+
+COLUMNS = ("processbench_f1", "step_auroc", "right_answer_f1")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way of teaching, under the name it has in the table; kind: label-free, control, or oracle."""
+
+    name: str
+    teaching: Teaching
+    kind: str = "label-free"
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """What one arm reached with one seed: all numbers, its curve of best-of-N and of learning, sentences, cost."""
+
+    estimates: dict[str, Estimate]
+    learning: list[tuple[int, float, float]] = field(default_factory=list)
+    bins: list[dict[str, float]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    cost: dict[str, float] = field(default_factory=dict)
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    failed: str = ""
+
+
+def judged(records: Sequence[Record], judge: Judge) -> list[Record]:
+    """The records with the judge's judgments, scored together so that lengths can be bucketed."""
+    flat = [(r.tree.problem, r.tree.solution(leaf)) for r in records for leaf in r.tree.leaves]
+    found = iter(judge(flat))
+    return [replace(r, judgments=tuple(next(found) for _ in r.tree.leaves)) for r in records]
+
+
+def run_arm(
+    arm: Arm, train: Sequence[Record], test: Sequence[Record], *, backbone: Backbone, budget: Budget, seed: int,
+    num_list: Sequence[int], layout: Layout | None = None, every: int = 0, curve_problems: int = 60, shown: int = 0,
+    progress: bool = False,
+) -> ArmResult:  # fmt: skip
+    """Teach and measure. A collapsed filter is a result: `failed` says why, and nothing else is filled."""
+    learning: list[tuple[int, float, float]] = []
+
+    def look(update: int, judge: Any) -> None:
+        some = evaluate(judged(test[:curve_problems], judge), rng=rng(seed, "curve"), num_list=[max(num_list)],
+                        with_nulls=False, num_resamples=2)  # fmt: skip
+        learning.append((update, some["processbench_f1"].value, some[f"best_of_{max(num_list)}"].value))
+
+    try:
+        done = fit_scorer(train, teaching=arm.teaching, backbone=backbone, budget=budget, layout=layout, seed=seed,
+                          every=every, on_update=look if every else None, progress=progress)  # fmt: skip
+    except RuntimeError as collapse:
+        if "collapse" not in str(collapse):
+            raise
+        return ArmResult({}, failed=str(collapse))
+    from stepcredit.judge.head import ScorerJudge
+
+    records = judged(test, ScorerJudge(done.scorer))
+    summary = evaluate(records, rng=rng(seed, "evaluate"), num_list=num_list, with_nulls=False)
+    score, label = scored_pairs(records)[:2]
+    bins = [asdict(one) for one in reliability(score, label)]
+    cost = {"forwarded_tokens": done.fit.cost.forwarded_tokens, "seconds": done.fit.cost.seconds}
+    return ArmResult(dict(summary.estimates), learning, bins, done.lines, cost, attempts_shown(records[:shown], arm.name))
+
+
+def null_results(test: Sequence[Record], *, seed: int, num_list: Sequence[int]) -> dict[str, ArmResult]:
+    """The trivial judges on the same attempts."""
+    made, _ = nulls(test, rng=rng(seed, "nulls"))
+    return {
+        name: ArmResult(dict(evaluate(found, rng=rng(seed, "nulls"), num_list=num_list, with_nulls=False).estimates))
+        for name, found in made.items()
+    }
+
+
+def attempts_shown(records: Sequence[Record], arm: str) -> list[dict[str, Any]]:
+    """Attempts for the report's heat map: the judge's pick of each problem, and its worst."""
+    found = []
+    for record in records:
+        tree = record.tree
+        scores = np.array([j.score for j in record.judgments])
+        for index in dict.fromkeys([int(np.nanargmax(scores)), int(np.nanargmin(scores))]):
+            found.append(_shown(record, tree.leaves[index], index, arm))
+    return found
+
+
+def _shown(record: Record, leaf: int, index: int, arm: str) -> dict[str, Any]:
+    tree, judgment, outcome = record.tree, record.judgments[index], record.tree.outcomes[leaf]
+    truth = record.credits["truth"].values_N if "truth" in record.credits else np.full(tree.num_nodes, np.nan)
+    steps, scores, sampled, at = [], iter(judgment.step_scores_S.tolist()), [], -1
+    for position, node in enumerate(tree.path(leaf)):
+        step = tree.steps[node]
+        if step.sampled:
+            sampled.append(position)
+        steps.append({"text": step.text, "kind": step.kind, "score": next(scores) if step.sampled else None,
+                      "truth": None if np.isnan(truth[node]) else int(truth[node])})  # fmt: skip
+    at = predict_first_error(judgment)
+    return {
+        "problem": tree.problem.prompt, "arm": arm, "score": judgment.score, "steps": steps,
+        "first_error_predicted": sampled[at] if at is not None and at >= 0 else at,
+        "outcome": {"correct": outcome.correct, "status": outcome.status, "answer": outcome.answer} if outcome else None,
+    }  # fmt: skip
+
+
+def save_result(result: ArmResult, path: Path) -> None:
+    """Write atomically, so that an interrupted study goes on from its finished arms."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(asdict(result)), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def load_result(path: Path) -> ArmResult | None:
+    """A finished arm, or None."""
+    if not path.is_file():
+        return None
+    given = json.loads(path.read_text(encoding="utf-8"))
+    given["estimates"] = {name: Estimate(**one) for name, one in given["estimates"].items()}
+    given["learning"] = [tuple(point) for point in given["learning"]]
+    return ArmResult(**given)
+
+
+def combined(results: Sequence[ArmResult], name: str) -> Estimate | None:
+    """One number over seeds: a t-interval over several, the interval over problems for one; None where absent."""
+    found = [r.estimates[name] for r in results if name in r.estimates]
+    if not found:
+        return None
+    return found[0] if len(found) == 1 else over_seeds(found)
+
+
+def as_cell(estimate: Estimate | None) -> dict[str, Any] | None:
+    """An Estimate as the report takes it."""
+    return None if estimate is None else {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+
+
+def table(results: Mapping[str, Sequence[ArmResult]], kinds: Mapping[str, str], columns: Sequence[str]) -> dict[str, Any]:
+    """The method table: one row an arm, in the order given."""
+    rows = []
+    for name, found in results.items():
+        cells = {c: cell for c in columns if (cell := as_cell(combined(found, c))) is not None}
+        costs = [r.cost for r in found if r.cost]
+        cost = {key: float(np.mean([c[key] for c in costs])) for key in (costs[0] if costs else {})}
+        notes = "; ".join(sorted({r.failed for r in found if r.failed}))
+        rows.append({"arm": name, "kind": kinds[name], "cells": cells, "cost": cost, "note": notes})
+    return {"columns": list(columns), "rows": rows}
+
+
+def curve(results: Mapping[str, Sequence[ArmResult]], kinds: Mapping[str, str], stem: str, num_list: Sequence[int]) -> dict[str, Any]:
+    """Best-of-N series for the report."""
+    style = {"label-free": "arm", "control": "control", "null": "null", "oracle": "oracle"}
+    series = []
+    for name, found in results.items():
+        cells = [combined(found, f"{stem}_{n}") for n in num_list]
+        if all(cell is not None for cell in cells):
+            series.append({"name": name, "style": style[kinds[name]], "y": [c.value for c in cells if c],
+                           "low": [c.low for c in cells if c], "high": [c.high for c in cells if c]})  # fmt: skip
+    return {"x": list(num_list), "series": series}
+
+
+def result_rows(results: Mapping[str, Sequence[ArmResult]], kinds: Mapping[str, str], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The flat `results` list of run.json."""
+    rows = []
+    for name, found in results.items():
+        for column in columns:
+            estimate = combined(found, column)
+            if estimate is not None:
+                rows.append({"name": f"{name}/{column}", **asdict(estimate), "control": kinds[name] != "label-free", "arm": name})
+    return rows
