@@ -1,6 +1,10 @@
 """Every command from end to end, on inputs of a few lines."""
 
+import gzip
 import json
+import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,3 +217,39 @@ def test_methods_are_listed_by_family(capsys):
     assert all(name in said for family in registry.FAMILIES for name in registry.names(family))
     assert main(["list", "credit"]) == 0
     assert "blocksworld" not in capsys.readouterr().out
+
+
+DATA = Path(os.environ.get("STEPCREDIT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+PLANS = DATA / "planbench_r1" / "blocksworld_multimodel_zero_shot.dev.jsonl.gz"
+MARKED = [DATA / "processbench" / "gsm8k.dev.jsonl.gz", DATA / "bigbench_mistake" / "word_sorting.dev.jsonl.gz"]
+
+
+def first_rows(path, num, target):
+    """The first rows of a compressed file of JSON lines."""
+    with gzip.open(path, "rt", encoding="utf-8") as stream:
+        target.write_text("".join(line for line, _ in zip(stream, range(num), strict=False)), encoding="utf-8")
+    return target
+
+
+@pytest.mark.skipif(not PLANS.exists(), reason=f"{PLANS} is not here")
+def test_recorded_plans_pass_through_the_same_commands(scorer, tmp_path, capsys):
+    rows, verified, out = first_rows(PLANS, 12, tmp_path / "p.jsonl"), tmp_path / "v.jsonl", tmp_path / "s.jsonl"
+    arguments = ["verify", str(rows), str(verified), "--task", "blocksworld", "--observe", "true", "--truth", "true"]
+    assert main(arguments) == 0
+    numbers = re.search(r"(\d+) of the (\d+) outcomes recorded before agree", capsys.readouterr().out)
+    assert numbers and numbers[1] == numbers[2]
+    assert main(["score", str(verified), str(out), "--scorer", str(scorer)]) == 0
+    assert main(["evaluate", str(out), "--num_list", "[1,4]", "--num_resamples", "20"]) == 0
+    said = capsys.readouterr().out
+    assert "best_of_4" in said and "processbench_f1" in said
+
+
+@pytest.mark.parametrize("path", MARKED, ids=lambda path: path.parent.name)
+def test_published_files_with_step_truth_are_scored_and_evaluated_as_any_other(path, scorer, tmp_path, capsys):
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    rows, out = first_rows(path, 30, tmp_path / "rows.jsonl"), tmp_path / "s.jsonl"
+    assert main(["score", str(rows), str(out), "--scorer", str(scorer)]) == 0
+    assert main(["evaluate", str(out), "--num_resamples", "20"]) == 0
+    said = capsys.readouterr().out
+    assert "first_error_accuracy" in said and "step_auroc" in said

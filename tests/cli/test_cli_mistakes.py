@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -130,6 +131,14 @@ def test_a_folder_that_is_no_scorer_is_not_replaced(write_lines, tmp_path, capsy
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
+def test_damaged_weights_are_said_to_be_the_scorers(scorer, write_lines, tmp_path, capsys):
+    shutil.copytree(scorer, tmp_path / "copy")
+    weights = tmp_path / "copy" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert main(["score", str(write_lines(GOOD)), str(tmp_path / "o.jsonl"), "--scorer", str(tmp_path / "copy")]) == 2
+    assert "cannot be read" in one_line(capsys) and not (tmp_path / "o.jsonl").exists()
+
+
 def test_a_failure_leaves_the_earlier_output_as_it_was(scorer, write_lines, tmp_path, capsys):
     out = tmp_path / "out.jsonl"
     out.write_text("earlier\n")
@@ -155,10 +164,10 @@ def test_a_file_of_bad_rows_alone_gives_no_output(scorer, write_lines, tmp_path,
 
 
 def test_a_collapsed_filter_is_one_line_and_no_scorer(write_lines, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("stepcredit.train._watch.WINDOW", 3)
+    monkeypatch.setattr("stepcredit.train._watch.WINDOW", 4)
     # From zero every logit is 0, which agrees with "wrong" under the paper's filter: no step of a right attempt is kept.
-    arguments = ["train", str(write_lines(GOOD)), str(tmp_path / "s"), *TINY, "--lr", "1e-9"]
-    assert main([*arguments, "--self_supervised", "paper"]) == 2
+    arguments = ["train", str(write_lines(GOOD * 8)), str(tmp_path / "s"), *TINY, "--lr", "1e-9"]
+    assert main([*arguments, "--self_supervised", "paper", "--batch_size", "32"]) == 2
     assert "the filter keeps 0.0% of" in one_line(capsys)
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
 

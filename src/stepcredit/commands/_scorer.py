@@ -38,5 +38,6 @@ def load(folder: str | Path, *, threads: int | None = None, **knobs: Any) -> Jud
         )
     if "dtype" in entry.knobs:
         _torch.prepare(threads)
-    judge: Judge = entry.function(str(Path(folder).expanduser()), **given)
+    with _torch.weights_of(str(folder)):
+        judge: Judge = entry.function(str(Path(folder).expanduser()), **given)
     return judge

@@ -95,12 +95,13 @@ def _demonstrated(task: Task, num_problems: int, num_attempts: int, seed: int) -
 def _from_policy(
     task: Task, num_problems: int, num_attempts: int, seed: int, knobs: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Record]:
-    from stepcredit.commands import _show
+    from stepcredit.commands import _show, _torch
     from stepcredit.commands._parser import unescaped
     from stepcredit.core.rng import rng
 
     given = dict(knobs["policy"])
-    policy = registry.get("policy", "hf").function(given.pop("model"), **given)
+    with _torch.weights_of(given["model"]):
+        policy = registry.get("policy", "hf").function(given.pop("model"), **given)
     options = {name: unescaped(value) if isinstance(value, str) else value for name, value in knobs["rollout"].items()}
     chains = registry.bind("rollout", "chains", policy=policy, rng=rng(seed, "attempts"), num=num_attempts, **options)
     problems = task.problems(num_problems, rng(seed, "problems"))

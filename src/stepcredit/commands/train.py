@@ -123,7 +123,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
     )
     work = _work_folder(target, input, config)
     try:
-        with _show.bar("training", num_updates) as advance:
+        with _torch.weights_of(backbone), _show.bar("training", num_updates) as advance:
             every = max(1, num_updates // 100)
             fitted = fit_scorer(
                 rows, teaching=teaching, layout=layout, seed=seed, work_dir=work,
@@ -134,7 +134,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
     except (ValueError, RuntimeError):  # going on would only fail again
         shutil.rmtree(work, ignore_errors=True)
         raise
-    if os.environ.get("RANK", "0") != "0":  # one of several processes writes
+    if not _first_process():
         return
     save_scorer(fitted.scorer, target)
     shutil.rmtree(work, ignore_errors=True)
@@ -175,9 +175,16 @@ def _updates(rows: Sequence[Record], batch_size: int) -> int:
     return min(MOST, max(FEWEST, EPOCHS * math.ceil(num / max(batch_size, 1))))
 
 
+def _first_process() -> bool:
+    """Whether this is the one of several processes (`accelerate launch`) that writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _work_folder(target: Path, source: str, config: Mapping[str, Any]) -> Path:
     """Where a run keeps its state: emptied unless it is of the same data and options."""
     work = target.with_name(target.name + ".partial-train")
+    if not _first_process():
+        return work
     digest = hashlib.sha256()
     with Path(source).open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):

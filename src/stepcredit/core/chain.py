@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepcredit.core.types import Floats
+from stepcredit.core.types import Floats, Ints
 
 TINY = 1e-12
 
@@ -117,3 +117,62 @@ def decode_first_error(keep_S: Floats, final: float | None = None) -> int:
     if (survive[-1] if final is None else final) >= 0.5:
         return -1
     return int(np.argmax((1.0 - keep) * np.concatenate([[1.0], survive[:-1]])))
+
+
+@dataclass(frozen=True)
+class TreePosterior:
+    """Smoothed transitions into every node of a forest given all its outcomes, each [N]; roots hold NaN.
+
+    `was_ok_N` = P(parent ok), `kept_N` = P(parent and node ok), `fixed_N` = P(parent broken, node ok);
+    `log_likelihood` is that of all outcomes, in nats.
+    """
+
+    was_ok_N: Floats
+    kept_N: Floats
+    fixed_N: Floats
+    log_likelihood: float
+
+
+def tree_posterior(
+    parent_N: Ints, num_right_N: Floats, num_wrong_N: Floats, keep_N: Floats, fix_N: Floats,
+    *, start: float = 1.0, fp: float = 0.0, fn: float = 0.0,
+) -> TreePosterior:  # fmt: skip
+    """Forward-backward on trees: attempts that share a prefix share the state at its end.
+
+    A node of the forest is a prefix; `num_right_N`, `num_wrong_N` count the attempts that end there with each outcome;
+    parents come before children, roots have parent -1 and state `start`. With one attempt per tree it is `posterior`.
+
+    >>> two = tree_posterior(np.array([-1, 0, 1, 1]), np.array([0, 0, 1, 0]), np.array([0, 0, 0, 1]),
+    ...                      np.full(4, 0.5), np.zeros(4))
+    >>> two.kept_N.round(2)  # the right attempt proves the shared first step, so the wrong one broke at its own second
+    array([nan,  1.,  1.,  0.])
+    """
+    check_rates(fp, fn)
+    parent = np.asarray(parent_N, dtype=np.int64)
+    num = parent.size
+    depth = np.zeros(num, dtype=np.int64)
+    for node in range(num):
+        depth[node] = 0 if parent[node] < 0 else depth[parent[node]] + 1
+    levels = [np.flatnonzero(depth == d) for d in range(int(depth.max(initial=0)) + 1)]
+    emit = np.log(np.maximum([[1.0 - fn, fp], [fn, 1.0 - fp]], TINY))
+    ahead = np.asarray(num_right_N, dtype=np.float64)[:, None] * emit[0] + np.asarray(num_wrong_N, dtype=np.float64)[:, None] * emit[1]
+    keep, fix = np.asarray(keep_N, dtype=np.float64), np.asarray(fix_N, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        step = np.log(np.stack([np.stack([keep, 1 - keep], -1), np.stack([fix, 1 - fix], -1)], 1))  # [N, from, to]
+        behind = np.full((num, 2), -np.inf)
+        behind[levels[0]] = np.log([start, 1.0 - start])
+    up = np.zeros((num, 2))
+    for level in reversed(levels[1:]):
+        up[level] = np.logaddexp(step[level, :, 0] + ahead[level, :1], step[level, :, 1] + ahead[level, 1:])
+        np.add.at(ahead, parent[level], up[level])
+    total = float(np.logaddexp(*(behind[levels[0]] + ahead[levels[0]]).T).sum())
+    pair = np.full((num, 2, 2), np.nan)
+    for level in levels[1:]:
+        others = behind[parent[level]] + ahead[parent[level]] - up[level]  # the parent, without this child's evidence
+        joint = others[:, :, None] + step[level]
+        behind[level] = np.logaddexp(joint[:, 0], joint[:, 1])
+        behind[level] -= np.logaddexp(behind[level, :1], behind[level, 1:])
+        joint = joint + ahead[level][:, None, :]
+        joint -= joint.max(axis=(1, 2), keepdims=True)
+        pair[level] = np.exp(joint) / np.exp(joint).sum(axis=(1, 2), keepdims=True)
+    return TreePosterior(pair[:, 0].sum(-1), pair[:, 0, 0], pair[:, 1, 0], total)

@@ -82,3 +82,4 @@ class Task:
     label_steps: Callable[[Problem, Solution], Floats]
     verify: Verifier
     observe: Callable[[Problem, Solution], list[Step]] | None = None
+    delimiter: str = "\n"

@@ -124,3 +124,18 @@ def first_error(label_S: Floats) -> int:
     """0-based index of the first step labelled 0, -1 when there is none."""
     wrong: Bools = np.asarray(label_S) == 0
     return int(np.argmax(wrong)) if wrong.any() else -1
+
+
+def prefix_of(tree: Tree) -> Ints:
+    """The node that stands for each node's prefix, [N]: nodes whose paths read the same share the earliest of them.
+
+    >>> first, second = [Step("a"), Step("b")], [Step("a"), Step("c")]
+    >>> prefix_of(star(Problem("p", "?"), [first, second])).tolist()
+    [0, 1, 2, 1, 4]
+    """
+    known: dict[tuple[int, str, bool], int] = {}
+    prefix_N = np.zeros(tree.num_nodes, dtype=np.int64)
+    for node in range(1, tree.num_nodes):
+        step = tree.steps[node]
+        prefix_N[node] = known.setdefault((int(prefix_N[tree.parent_N[node]]), step.text, step.sampled), node)
+    return prefix_N

@@ -1,13 +1,14 @@
 """`scorer.json`: everything needed to read a scorer the way it was trained, and a proof that it still is.
 
 Beside the weights lie the template, marker and its token id, read position, positive class, activation, readout,
-threshold with where it came from, and what a golden attempt gave when it was saved: token ids, read positions, step
-scores. Loading encodes and scores that attempt again and refuses a scorer whose tokenizer, template, weights or
-readout no longer agree. Data format: version 1.
+threshold with where it came from, the digest of `tokenizer.json`, and what a golden attempt gave when the scorer was
+saved: token ids, read positions, step scores. Loading encodes and scores that attempt again and refuses a scorer whose
+tokenizer, template, weights or readout no longer agree. Data format: version 1.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -50,6 +51,7 @@ class Manifest:
     golden_ids: tuple[int, ...] = ()
     golden_reads: tuple[int, ...] = ()
     golden_scores: tuple[float, ...] = ()
+    tokenizer_sha256: str = ""
     trained: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     format: int = 1
@@ -86,6 +88,11 @@ def check_kind(manifest: Manifest, kind: str, folder: str | Path) -> None:
     """Raise ValueError for a scorer that another judge loads."""
     if manifest.kind != kind:
         raise ValueError(f"{str(folder)!r} holds a scorer of kind {manifest.kind!r}, not {kind!r}")
+
+
+def digest_of(tokenizer: Path) -> str:
+    """Of the file's bytes: the golden attempt meets only some of a tokenizer's tokens."""
+    return hashlib.sha256(tokenizer.read_bytes()).hexdigest()
 
 
 def check_golden(manifest: Manifest, encoded: Sequence[Encoded]) -> None:

@@ -28,7 +28,7 @@ from stepcredit.core.layout import Encoded, Layout, encode
 from stepcredit.core.protocols import Judge, Solution
 from stepcredit.core.readout import Readout
 from stepcredit.core.registry import register
-from stepcredit.core.types import Bools, Floats, Ints, Judgment, Problem
+from stepcredit.core.types import Bools, Floats, Ints, Problem
 from stepcredit.judge._manifest import (
     FILE,
     GOLDEN,
@@ -36,11 +36,13 @@ from stepcredit.judge._manifest import (
     check_golden,
     check_kind,
     check_scores,
+    digest_of,
     load_manifest,
     with_golden,
 )
-from stepcredit.judge._scoring import score_encoded
+from stepcredit.judge._scoring import ScorerJudge as ScorerJudge
 
+TOKENIZER = "tokenizer.json"
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -108,15 +110,17 @@ class StepScorer(nn.Module):
         with quiet():
             self._write_weights(path)
             self.tokenizer.save_pretrained(path)
-        self.manifest = replace(self.manifest, golden_scores=scores)
+        self.manifest = replace(self.manifest, golden_scores=scores, tokenizer_sha256=digest_of(path / TOKENIZER))
         self.manifest.save(path)
 
     def _write_weights(self, path: Path) -> None:
         raise NotImplementedError
 
-    def _checked(self, dtype: Dtype) -> None:
-        """Raise ValueError unless the golden attempt gives what the manifest says."""
+    def _checked(self, folder: str | Path, dtype: Dtype) -> None:
+        """Raise ValueError unless the tokenizer is the one saved, and the golden attempt gives what it gave."""
         check_golden(self.manifest, self.encode([GOLDEN]))
+        if digest_of(Path(folder) / TOKENIZER) != self.manifest.tokenizer_sha256:
+            raise ValueError(f"{str(folder)!r}: {TOKENIZER} is not the file this scorer was saved with")
         check_scores(self.manifest, self.golden_scores(), tolerance=1e-3 if dtype == "float32" else 0.1)
 
 
@@ -188,33 +192,8 @@ class HeadScorer(StepScorer):
             tokenizer, config = load_tokenizer(folder), AutoConfig.from_pretrained(folder)
             model = _load_classifier(folder, config, dtype=dtype)
         scorer = cls(model.to(device=device).eval(), tokenizer, manifest)
-        scorer._checked(dtype)
+        scorer._checked(folder, dtype)
         return scorer
-
-
-class ScorerJudge:
-    """The Judge protocol over a scorer, trained or being trained."""
-
-    def __init__(self, scorer: StepScorer, token_budget: int = 16384) -> None:
-        self.scorer, self.token_budget = scorer, token_budget
-
-    def __call__(self, attempts: Sequence[tuple[Problem, Solution]]) -> list[Judgment]:
-        """One judgment per attempt, in order. Raises ValueError for a marker inside a step, naming the attempt."""
-        scorer, manifest = self.scorer, self.scorer.manifest
-        found = [Judgment(float("nan"), np.zeros(0), status="abstained") for _ in attempts]
-        rows = [row for row, (_, steps) in enumerate(attempts) if any(step.sampled for step in steps)]
-        was_training = scorer.training
-        scorer.eval()
-        try:
-            judged = score_encoded(
-                scorer.encode([attempts[row] for row in rows]), scorer.logits, manifest.readout, pad_id=scorer.pad_id,
-                token_budget=self.token_budget, max_tokens=manifest.max_tokens,
-            )  # fmt: skip
-        finally:
-            scorer.train(was_training)
-        for row, one in zip(rows, judged, strict=True):
-            found[row] = one
-        return found
 
 
 def check_local(path: str | Path) -> None:
@@ -228,7 +207,7 @@ def check_local(path: str | Path) -> None:
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder. Raises ValueError for one without character offsets."""
+    """A folder's tokenizer. Raises ValueError for one without character offsets."""
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(path)
     if not tokenizer.is_fast:

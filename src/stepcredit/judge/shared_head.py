@@ -134,7 +134,7 @@ class SharedHeadScorer(StepScorer):
         score = _head(model.config.hidden_size, manifest.readout.num_channels, manifest.extra["dropout"])
         score.load_state_dict(safetensors.torch.load_file(Path(folder) / HEAD_FILE))
         scorer = cls(model, tokenizer, manifest, score).to(device=device, dtype=getattr(torch, dtype)).eval()
-        scorer._checked(dtype)
+        scorer._checked(folder, dtype)
         return scorer
 
 
