@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test quick check format claims docs clean
+.PHONY: demo test quick check format docs claims bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/stepcredit demo
@@ -31,6 +31,9 @@ docs: $(VENV)/.installed
 # The full table of recipes/outcome_prm over five untouched seeds; hours on two cores, resumes where it stopped.
 claims: $(VENV)/.installed
 	$(BIN)/python claims/run.py
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/run.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -104,7 +104,9 @@ def test_a_marker_the_tokenizer_merges_is_refused_with_the_attempt_and_the_step(
         return ids, offsets
 
     fine = (PROBLEM, [Step("so")])
-    with pytest.raises(EncodeError, match=r"attempt 1 \(problem 'p'\): the marker '#' after step 1 .* never merges") as got:
+    with pytest.raises(
+        EncodeError, match=r"attempt 1 \(problem 'p'\): the marker '#' after step 1 .* never merges"
+    ) as got:
         encode([fine, (PROBLEM, [Step("so"), Step("2+3=5")])], Layout(marker="#"), merges, MARKER)
     assert got.value.index == 1
     assert len(encode([fine], Layout(marker="#"), merges, MARKER)) == 1

@@ -73,7 +73,9 @@ def test_plain_transformers_gives_the_same_logits_at_the_markers(saved):
     ids = plain(text, return_tensors="pt")["input_ids"]
     with torch.inference_mode():
         logits = model(ids).logits[0, ids[0] == manifest["marker_id"]]
-    ours = loaded.logits(ids.numpy(), np.ones_like(ids, dtype=bool), np.flatnonzero(ids[0] == manifest["marker_id"])[None])
+    ours = loaded.logits(
+        ids.numpy(), np.ones_like(ids, dtype=bool), np.flatnonzero(ids[0] == manifest["marker_id"])[None]
+    )
     assert logits.shape == (len(spans), 2)
     assert np.allclose((logits[:, 1] - logits[:, 0]).numpy(), ours[0, :, 0], atol=1e-6)
     probability = torch.sigmoid(logits[:, manifest["positive_class"]] - logits[:, 0]).double().numpy()
@@ -171,7 +173,7 @@ def test_a_folder_that_lacks_weights_is_refused(tmp_path):
 
 
 def test_wrong_backbones_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="no model folder at './nothing'"):
+    with pytest.raises(ValueError, match=r"no model folder at '\./nothing'"):
         HeadScorer.create("./nothing")
     with pytest.raises(ValueError, match="needs its tokenizer"):
         HeadScorer.create(config())
@@ -189,7 +191,9 @@ def test_making_a_judge_leaves_the_callers_objects_and_generators_alone():
 
 def test_a_marker_that_is_one_token_already_is_not_added():
     own = tokenizer()
-    assert ensure_marker(own, "\n") == own("\n", add_special_tokens=False)["input_ids"][0] and len(own) == len(tokenizer())
+    assert ensure_marker(own, "\n") == own("\n", add_special_tokens=False)["input_ids"][0] and len(own) == len(
+        tokenizer()
+    )
     assert ensure_marker(own, "<step>") == len(tokenizer())
 
 
@@ -223,7 +227,11 @@ def test_an_attempt_over_the_limit_is_truncated_never_scored_in_part():
     found.manifest = replace(found.manifest, max_tokens=16)
     judged = ScorerJudge(found)(ATTEMPTS)
     assert [one.status for one in judged] == ["truncated", "truncated", "scored"]
-    assert np.isnan(judged[0].score) and judged[0].step_scores_S.shape == (2,) and np.all(np.isnan(judged[0].step_scores_S))
+    assert (
+        np.isnan(judged[0].score)
+        and judged[0].step_scores_S.shape == (2,)
+        and np.all(np.isnan(judged[0].step_scores_S))
+    )
 
 
 def test_judging_leaves_the_training_mode_as_it_was():
@@ -286,7 +294,8 @@ def test_a_tampered_manifest_is_refused(copied, field, value, said):
 
 
 @pytest.mark.parametrize(
-    ("kept", "said"), [(0, "no longer gives the tokens it was trained on"), (-1, "is not the file this scorer was saved")]
+    ("kept", "said"),
+    [(0, "no longer gives the tokens it was trained on"), (-1, "is not the file this scorer was saved")],
 )
 def test_a_tampered_tokenizer_is_refused(copied, kept, said):
     """Without any merge the golden attempt has other tokens; without the last alone it has not, but the file changed."""

@@ -135,7 +135,9 @@ def test_the_head_reads_the_hidden_state_transformers_shows(policy):
         assert torch.equal(read_BS[0, :2], last)
         with torch.inference_mode():
             hidden = found.model(token_ids_BT, attention_BT.long(), output_hidden_states=True).hidden_states[-2]
-            assert torch.allclose(found.head(hidden[0, last]), found(token_ids_BT, attention_BT, read_BS)[0, :2], atol=1e-6)
+            assert torch.allclose(
+                found.head(hidden[0, last]), found(token_ids_BT, attention_BT, read_BS)[0, :2], atol=1e-6
+            )
 
 
 def test_a_fresh_head_is_undecided_and_takes_a_bias(policy):

@@ -43,6 +43,7 @@ def test_the_state_view_shows_a_word_a_block_before_and_after_each_action():
         "put-down b",
         "a-table-clear b-table-clear c-table-clear hand-empty",
         "end",
+        "goal a-b",
     ]
 
 
@@ -123,7 +124,9 @@ def test_recorded_verdicts_agree_with_the_simulator_and_empty_plans_are_unparsed
     given = list(islice(_plans.recorded(DATA, TASK), 550))
     outcomes = [record.tree.outcomes[record.tree.leaves[0]] or Outcome(status="unparsed") for record in given]
     kinds = [_plans.error_kind(record) for record in given]
-    assert all((outcome.status == "unparsed") == (kind == "empty") for outcome, kind in zip(outcomes, kinds, strict=True))
+    assert all(
+        (outcome.status == "unparsed") == (kind == "empty") for outcome, kind in zip(outcomes, kinds, strict=True)
+    )
     assert all((outcome.correct is True) == (kind == "valid") for outcome, kind in zip(outcomes, kinds, strict=True))
 
 

@@ -39,9 +39,7 @@ def logits_of(*probabilities):
 @pytest.mark.parametrize("link", LINKS)
 def test_the_torch_chain_is_the_numpy_chain(link, fp, fn, recovery, swap_free):
     logit_BSC, step_BS = batch()
-    right_B, wrong_B = latent_chain(
-        logit_BSC, step_BS, link=link, recovery=recovery, fp=fp, fn=fn, swap_free=swap_free
-    )
+    right_B, wrong_B = latent_chain(logit_BSC, step_BS, link=link, recovery=recovery, fp=fp, fn=fn, swap_free=swap_free)
     readout = Readout(link=link, recovery=recovery, swap_free=swap_free)
     for row, num in enumerate(step_BS.sum(1).tolist()):
         keep, fix, start = rates(logit_BSC[row, :num].numpy(), readout)
@@ -89,7 +87,7 @@ def test_the_swap_free_gradient_is_the_same_posterior_through_the_chain_rule():
 def test_a_recovery_rate_may_be_learned():
     logit_BSC, step_BS = batch()
     rate = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-    right_B, wrong_B = latent_chain(logit_BSC, step_BS, recovery=rate)
+    right_B, _ = latent_chain(logit_BSC, step_BS, recovery=rate)
     assert torch.allclose(right_B, latent_chain(logit_BSC, step_BS, recovery=0.3)[0])
     right_B.sum().backward()
     step = 1e-6
@@ -118,7 +116,9 @@ def variants():
         if entry.name == "softmin":
             knobs += [{"temperature": 0.1}, {"detach_weights": True}]
         for given in knobs:
-            yield pytest.param(entry.function, given, id="-".join([entry.name, *(f"{k}={v}" for k, v in given.items())]))
+            yield pytest.param(
+                entry.function, given, id="-".join([entry.name, *(f"{k}={v}" for k, v in given.items())])
+            )
 
 
 every_pooling = pytest.mark.parametrize(("pool", "knobs"), list(variants()))
@@ -163,8 +163,9 @@ def test_the_order_of_attempts_does_not_matter(pool, knobs):
 
 
 @every_pooling
-@pytest.mark.parametrize("num_steps", [1, 3, 500])
-@pytest.mark.parametrize("level", [-60.0, 0.0, 60.0, None])
+@pytest.mark.parametrize(
+    ("level", "num_steps"), [(-60.0, 1), (-60.0, 3), (60.0, 1), (60.0, 500), (0.0, 3), (None, 3), (None, 500)]
+)
 def test_values_and_gradients_stay_finite_in_float32(pool, knobs, num_steps, level):
     """At extreme logits, all alike or of both signs (None), for one step and for five hundred."""
     logit_BSC = torch.full((2, num_steps, 2), 0.0 if level is None else level)

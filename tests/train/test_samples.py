@@ -8,6 +8,8 @@ from stepcredit.core.layout import Encoded, EncodeError
 from stepcredit.core.tree import prompt_step, star
 from stepcredit.train.samples import samples
 
+PROBLEM = Problem("p", "?")
+
 
 def encode(attempts):
     """Two tokens of prompt, then two a sampled step, read at the second; a step "bad" cannot be encoded."""
@@ -51,8 +53,13 @@ def test_labels_and_weights_stand_at_the_read_positions():
 
 
 def test_unsampled_steps_have_no_label():
-    steps = (prompt_step("?"), Step("act", kind="tool_call"), Step("seen", kind="tool_result", sampled=False), Step("b"))
-    tree = Tree(Problem("p", "?"), steps, [-1, 0, 1, 2], (None, None, None, Outcome(reward=1.0)))
+    steps = (
+        prompt_step(PROBLEM),
+        Step("act", kind="tool_call"),
+        Step("seen", kind="tool_result", sampled=False),
+        Step("b"),
+    )
+    tree = Tree(PROBLEM, steps, [-1, 0, 1, 2], (None, None, None, Outcome(reward=1.0)))
     found = samples([Record(tree, {"y": credit(tree, [1.0, np.nan, 0.0])})], encode, credit="y")
     assert found[0].num_steps == 2 and found[0].label_CT[0, [3, 5]].tolist() == [1.0, 0.0]
 
@@ -63,12 +70,14 @@ def test_unscored_attempts_are_kept_without_an_outcome():
 
 
 def test_an_attempt_without_a_step_is_left_out_and_still_counted():
-    """Rows are numbered as the user sees them: the long one is the third."""
-    given = [record("p"), record("empty", ((),), (0.0,)), record("long", (tuple("abcdefgh"),), (0.0,))]
-    empty_leaf = Tree(Problem("empty", "?"), (prompt_step("?"), Step("seen", sampled=False)), [-1, 0], (None, None))
-    given[1] = Record(empty_leaf)
+    """Rows are numbered as the user sees them: the long one is the fourth."""
+    nothing = Tree(PROBLEM, (prompt_step(PROBLEM),), [-1], (None,))
+    given_only = Tree(PROBLEM, (prompt_step(PROBLEM), Step("seen", sampled=False)), [-1, 0], (None, None))
+    given = [record("p"), Record(nothing), Record(given_only), record("long", (tuple("abcdefgh"),), (0.0,))]
     assert [s.key for s in samples(given, encode)] == ["p", "long"]
-    with pytest.raises(ValueError, match=r"row 3 \(problem 'long'\) has 18 tokens, the limit is 10; raise max_tokens or"):
+    with pytest.raises(
+        ValueError, match=r"row 4 \(problem 'long'\) has 18 tokens, the limit is 10; raise max_tokens or"
+    ):
         samples(given, encode, max_tokens=10)
 
 

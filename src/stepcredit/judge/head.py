@@ -88,8 +88,8 @@ class StepScorer(nn.Module):
         )
         return found.double().numpy(force=True)
 
-    def reset_head(self, bias: float = 0.0) -> None:
-        """P(ok) = sigmoid(bias) everywhere, so that no step starts on a side of its own."""
+    def reset_head(self, *biases: float) -> None:
+        """Channel c is sigmoid(biases[c]) everywhere (one half where not given): no step starts on a side of its own."""
         raise NotImplementedError
 
     def golden_scores(self) -> tuple[float, ...]:
@@ -165,12 +165,13 @@ class HeadScorer(StepScorer):
         scorer.reset_head()
         return scorer
 
-    def reset_head(self, bias: float = 0.0) -> None:
-        """Zero weights, and P(ok) = sigmoid(bias) everywhere: no step starts on a side of its own."""
+    def reset_head(self, *biases: float) -> None:
+        """Zero weights; channel c is sigmoid(biases[c]) everywhere, one half where not given."""
         layer = _classifier(self.model)
         nn.init.zeros_(layer.weight)
         with torch.no_grad():
-            layer.bias.copy_(torch.tensor([-0.5, 0.5] * (layer.out_features // 2)) * bias)
+            start_C = torch.tensor(start_biases(biases, layer.out_features // 2))
+            layer.bias.copy_(torch.stack([-0.5 * start_C, 0.5 * start_C], dim=1).flatten())
 
     def forward(self, token_ids_BT: Tensor, attention_BT: Tensor, read_BS: Tensor) -> Tensor:
         """Channel logits at the read positions, [B, S, C]."""
@@ -194,6 +195,13 @@ class HeadScorer(StepScorer):
         scorer = cls(model.to(device=device).eval(), tokenizer, manifest)
         scorer._checked(folder, dtype)
         return scorer
+
+
+def start_biases(given: Sequence[float], num_channels: int) -> list[float]:
+    """One start per channel, 0 where not given. Raises ValueError for more starts than channels."""
+    if len(given) > num_channels:
+        raise ValueError(f"{len(given)} biases for {num_channels} channels")
+    return [*given, *[0.0] * (num_channels - len(given))]
 
 
 def check_local(path: str | Path) -> None:

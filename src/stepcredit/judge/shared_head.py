@@ -37,6 +37,7 @@ from stepcredit.judge.head import (
     fit_embeddings,
     load_tokenizer,
     quiet,
+    start_biases,
     within_positions,
 )
 
@@ -95,12 +96,13 @@ class SharedHeadScorer(StepScorer):
         scorer.reset_head()
         return scorer
 
-    def reset_head(self, bias: float = 0.0) -> None:
-        """Zero the last layer: P(ok) = sigmoid(bias) everywhere."""
+    def reset_head(self, *biases: float) -> None:
+        """Zero the last layer; channel c is sigmoid(biases[c]) everywhere, one half where not given."""
         last = self.head[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
-        nn.init.constant_(last.bias, bias)
+        with torch.no_grad():
+            last.bias.copy_(torch.tensor(start_biases(biases, last.out_features)))
 
     def forward(self, token_ids_BT: Tensor, attention_BT: Tensor, read_BS: Tensor) -> Tensor:
         """Channel logits at the read positions, [B, S, C]."""

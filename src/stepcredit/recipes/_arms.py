@@ -79,7 +79,9 @@ def run_arm(
     score, label = scored_pairs(records)[:2]
     bins = [asdict(one) for one in reliability(score, label)]
     cost = {"forwarded_tokens": done.fit.cost.forwarded_tokens, "seconds": done.fit.cost.seconds}
-    return ArmResult(dict(summary.estimates), learning, bins, done.lines, cost, attempts_shown(records[:shown], arm.name))
+    return ArmResult(
+        dict(summary.estimates), learning, bins, done.lines, cost, attempts_shown(records[:shown], arm.name)
+    )
 
 
 def null_results(test: Sequence[Record], *, seed: int, num_list: Sequence[int]) -> dict[str, ArmResult]:
@@ -105,7 +107,7 @@ def attempts_shown(records: Sequence[Record], arm: str) -> list[dict[str, Any]]:
 def _shown(record: Record, leaf: int, index: int, arm: str) -> dict[str, Any]:
     tree, judgment, outcome = record.tree, record.judgments[index], record.tree.outcomes[leaf]
     truth = record.credits["truth"].values_N if "truth" in record.credits else np.full(tree.num_nodes, np.nan)
-    steps, scores, sampled, at = [], iter(judgment.step_scores_S.tolist()), [], -1
+    steps, sampled, scores = [], [], iter(judgment.step_scores_S.tolist())
     for position, node in enumerate(tree.path(leaf)):
         step = tree.steps[node]
         if step.sampled:
@@ -148,10 +150,16 @@ def combined(results: Sequence[ArmResult], name: str) -> Estimate | None:
 
 def as_cell(estimate: Estimate | None) -> dict[str, Any] | None:
     """An Estimate as the report takes it."""
-    return None if estimate is None else {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+    return (
+        None
+        if estimate is None
+        else {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+    )
 
 
-def table(results: Mapping[str, Sequence[ArmResult]], kinds: Mapping[str, str], columns: Sequence[str]) -> dict[str, Any]:
+def table(
+    results: Mapping[str, Sequence[ArmResult]], kinds: Mapping[str, str], columns: Sequence[str]
+) -> dict[str, Any]:
     """The method table: one row an arm, in the order given."""
     rows = []
     for name, found in results.items():
@@ -163,7 +171,9 @@ def table(results: Mapping[str, Sequence[ArmResult]], kinds: Mapping[str, str], 
     return {"columns": list(columns), "rows": rows}
 
 
-def curve(results: Mapping[str, Sequence[ArmResult]], kinds: Mapping[str, str], stem: str, num_list: Sequence[int]) -> dict[str, Any]:
+def curve(
+    results: Mapping[str, Sequence[ArmResult]], kinds: Mapping[str, str], stem: str, num_list: Sequence[int]
+) -> dict[str, Any]:
     """Best-of-N series for the report."""
     style = {"label-free": "arm", "control": "control", "null": "null", "oracle": "oracle"}
     series = []
@@ -175,12 +185,21 @@ def curve(results: Mapping[str, Sequence[ArmResult]], kinds: Mapping[str, str], 
     return {"x": list(num_list), "series": series}
 
 
-def result_rows(results: Mapping[str, Sequence[ArmResult]], kinds: Mapping[str, str], columns: Sequence[str]) -> list[dict[str, Any]]:
+def result_rows(
+    results: Mapping[str, Sequence[ArmResult]], kinds: Mapping[str, str], columns: Sequence[str]
+) -> list[dict[str, Any]]:
     """The flat `results` list of run.json."""
     rows = []
     for name, found in results.items():
         for column in columns:
             estimate = combined(found, column)
             if estimate is not None:
-                rows.append({"name": f"{name}/{column}", **asdict(estimate), "control": kinds[name] != "label-free", "arm": name})
+                rows.append(
+                    {
+                        "name": f"{name}/{column}",
+                        **asdict(estimate),
+                        "control": kinds[name] != "label-free",
+                        "arm": name,
+                    }
+                )
     return rows

@@ -29,12 +29,15 @@ AGGREGATION: dict[str, Aggregation] = {
     "broadcast": "min",
     "last": "last",
 }
+RARE = -3.0  # logit: a free chain starts with repairs at 5 %, or it would start without memory
 MAX_DIAGNOSED = 2000  # attempts; the diagnostics are shares, and this many settle them
 
 
 @dataclass(frozen=True)
 class Teaching:
-    """How a judge is taught: an outcome loss (`pooling`), or a Credit's labels (`credit`, then `pooling` is ignored).
+    """How a judge is taught: an outcome loss (`pooling`), or a Credit's labels (`credit`), or the one after the other.
+
+    With `credit` alone the pooling is ignored; with `label_updates` the labels teach that many updates, then the pooling.
 
     `chain_labels` says that the credit's labels are the soundness of each step given the steps before it, so that they
     are read out as a chain. `recovery` is a rate or "learned".
@@ -50,12 +53,18 @@ class Teaching:
     chain_labels: bool = False
     self_supervised: Literal["off", "paper", "released"] = "off"
     warmup_updates: int = 0
+    label_updates: int = 0
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether no outcome loss is used."""
+        return self.credit is not None and self.label_updates == 0
 
     @property
     def readout(self) -> Readout:
         """How the head is read after this teaching."""
         fixed = 0.0 if self.recovery == "learned" else self.recovery
-        if self.credit is not None or self.self_supervised != "off":
+        if self.labels_only or self.self_supervised != "off":
             if self.chain_labels:
                 return Readout("latent_chain", "derivation")
             return Readout("labels", aggregation="geometric_mean" if self.self_supervised != "off" else "min")
@@ -107,7 +116,7 @@ class Budget:
     batch_size: int = 64
     token_budget: int = 16384
     learning_rate: float = 1e-3
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"  # auto: bfloat16 where the processor computes in it
     max_tokens: int = 4096
     on_long: Literal["raise", "skip"] = "raise"
 
@@ -141,20 +150,24 @@ def fit_scorer(
     scorer = _new_scorer(records, backbone, layout, readout, budget.max_tokens, seed)
     limit = scorer.manifest.max_tokens
     rows = samples(records, scorer.encode, credit=teaching.credit, max_tokens=limit, on_long=budget.on_long)
-    scorer.reset_head(_start_bias(rows, readout))
+    scorer.reset_head(*_start_biases(rows, readout))
     if teaching.self_supervised != "off":
         objective = Objective(
             None, relabel=sprm_filter(teaching.self_supervised), warmup_updates=teaching.warmup_updates
         )
     else:
-        objective = Objective(None if teaching.credit else teaching.pooling, teaching.knobs)
+        objective = (
+            Objective(None)
+            if teaching.labels_only
+            else Objective(teaching.pooling, teaching.knobs, label_updates=teaching.label_updates)
+        )
 
     def recovered(rate: float) -> None:
         scorer.manifest = replace(scorer.manifest, readout=replace(readout, recovery=rate))
 
     done = fit(
         scorer, rows, objective=objective, num_updates=budget.num_updates, batch_size=budget.batch_size,
-        token_budget=budget.token_budget, learning_rate=budget.learning_rate, dtype=budget.dtype, seed=seed,
+        token_budget=budget.token_budget, learning_rate=budget.learning_rate, dtype=_dtype(budget), seed=seed,
         pad_id=scorer.pad_id, work_dir=work_dir, save_every=200 if work_dir else 0, progress=progress, every=every,
         on_update=(lambda update: on_update(update, ScorerJudge(scorer))) if on_update else None, on_recovery=recovered,
     )  # fmt: skip
@@ -199,15 +212,23 @@ def _plain(one: Any) -> dict[str, Any]:
     return {name: getattr(one, name) for name in one.__dataclass_fields__}
 
 
-def _start_bias(rows: Sequence[Any], readout: Readout) -> float:
-    """Keep = base_rate^(1 / mean steps) for a chain, so that a fresh judge predicts the base rate; 0 otherwise."""
+def _dtype(budget: Budget) -> Literal["float32", "bfloat16"]:
+    from stepcredit.train.tiny import computes_bfloat16
+
+    if budget.dtype == "auto":
+        return "bfloat16" if computes_bfloat16() else "float32"
+    return budget.dtype
+
+
+def _start_biases(rows: Sequence[Any], readout: Readout) -> list[float]:
+    """Keep = base_rate^(1 / mean steps) for a chain, so that a fresh judge predicts the base rate; fix starts rare."""
     outcomes = np.array([row.outcome for row in rows])
     if not readout.is_chain or not np.isfinite(outcomes).any():
-        return 0.0
+        return []
     base = float(np.clip(np.nanmean(outcomes), 0.02, 0.98))
     mean_steps = float(np.mean([row.num_steps for row in rows]))
     start = 1 - (1 - base) ** (1 / mean_steps) if readout.link == "retry" else base ** (1 / mean_steps)
-    return float(np.log(start / (1 - start)))
+    return [float(np.log(start / (1 - start))), *([RARE] if readout.link == "free" else [])]
 
 
 def sprm_filter(weighting: Literal["paper", "released"]) -> Callable[[Floats, Floats, Floats], tuple[Floats, Floats]]:
@@ -238,7 +259,7 @@ def identifiability(
     records: Sequence[Record], judge: Any, readout: Readout, teaching: Teaching, seed: int
 ) -> list[str]:
     """Sentences on whether a chain's step credit is identified; empty for judges that are no chain."""
-    if not readout.is_chain or teaching.credit is not None:
+    if not readout.is_chain or teaching.labels_only:
         return []
     flat = [(r, leaf) for r in records for leaf in r.tree.leaves if np.isfinite(r.tree.reward_N[leaf])][:MAX_DIAGNOSED]
     judged = judge([(r.tree.problem, r.tree.solution(leaf)) for r, leaf in flat])

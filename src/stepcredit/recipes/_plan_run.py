@@ -13,6 +13,7 @@ import numpy as np
 import stepcredit
 from stepcredit.core import diagnostics
 from stepcredit.core.rng import rng
+from stepcredit.core.tree import first_error
 from stepcredit.core.types import Cost, Record
 from stepcredit.evaluate import nulls, predict_first_error
 from stepcredit.recipes import _plans
@@ -52,12 +53,12 @@ def run_of(
     curves = {"best_of_n": _best_of_curve(results, runs, arms, num), "learning": _learning(fits, arms)}
     return {
         "title": "Blocksworld plans of language models, judged step by step", "version": stepcredit.__version__,
-        "seeds": list(seeds), "expectation": expectation, "summary": _summary(picks, kind_of, skipped),
+        "seeds": list(seeds), "expectation": expectation, "summary": [_trained(fits, seeds), *_summary(picks, kind_of, skipped)],
         "config": {"size": asdict(bench.size), "arms": {name: asdict(arm) for name, arm in arms.items()}},
         "cost": asdict(sum((fit.cost for of in fits.values() for fit in of), Cost())),
         "results": results, "table": {"columns": [c.format(num) for c in COLUMNS], "rows": rows}, "curves": curves,
         "attempts": [_shown(record) for record in fits[first][0].records[:: max(1, len(bench.recorded) // NUM_SHOWN)]],
-        "diagnostics": [{"arm": name, "lines": [*of[0].lines, *_agreement(of)]} for name, of in fits.items()],
+        "diagnostics": [{"arm": name, "lines": [*of[0].lines, *_agreement(of), _located(of)]} for name, of in fits.items()],
     }  # fmt: skip
 
 
@@ -67,7 +68,7 @@ def _sizes(num: int) -> list[int]:
 
 def _per_seed(name: str, copies: Sequence[Sequence[Record]], num: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
     found = []
-    for seed, copy in zip(seeds, copies, strict=True):
+    for seed, copy in zip(seeds[: len(copies)], copies, strict=True):
         one = process_over([copy], rng=rng(seed, "process", name), num_resamples=500)
         one |= best_of_over([copy], [num], rng=rng(seed, "best", name))
         found += [{"name": f"{name}, seed {seed}: {key}", "arm": name, "control": True, **asdict(one[key])}
@@ -75,11 +76,28 @@ def _per_seed(name: str, copies: Sequence[Sequence[Record]], num: int, seeds: Se
     return found
 
 
+def _trained(fits: Mapping[str, Sequence[Judged]], seeds: Sequence[int]) -> str:
+    told = [f"{name} {', '.join(str(seed) for seed in seeds[: len(of)])}" for name, of in fits.items()]
+    return "Numbers are means over seeds, intervals are over problems. Seeds: " + "; ".join(told) + "."
+
+
 def _agreement(of: Sequence[Judged]) -> list[str]:
     """Whether seeds agree on the steps of the same attempt: the mark of identified credit."""
     keep = [[r.judgments[0].step_scores_S for r in fit.records if r.judgments[0].status == "scored"] for fit in of]
     found = [diagnostics.rank_agreement(a, b) for a, b in pairwise(keep) if len(a) == len(b)]
     return [line for agreement in found[:1] for line in agreement.lines()]
+
+
+def _located(of: Sequence[Judged]) -> str:
+    """How often the predicted first error is the true one, by kind of plan, over seeds."""
+    hits: dict[str, list[bool]] = {}
+    for record in (record for fit in of for record in fit.records):
+        tree = record.tree
+        truth = first_error(record.credits["truth"].values_N[tree.sampled_N])
+        hits.setdefault(_plans.error_kind(record), []).append(predict_first_error(record.judgments[0]) == truth)
+    ranked = sorted(hits.items(), key=lambda item: -len(item[1]))
+    told = [f"{kind} {np.mean(found):.2f} of {len(found) // len(of)}" for kind, found in ranked]
+    return "The right step (or none) is pointed at in: " + ", ".join(told) + "."
 
 
 def _summary(

@@ -4,6 +4,7 @@
     state   goal c-b                                           the goal facts
             a-table b-c-clear c-table hand-empty               where each block is, before the first action ...
             unstack b c  a-table b-hand c-table-clear hand-b   ... and after each: one word a block, and the hand
+        end  goal c-b                                      the goal again, beside the last state
 
 The state is `task.observe`: relaxed bookkeeping of effects. It moves blocks at an action's word and never looks at a
 precondition, so whether the action was allowed has to be judged from the state before it, which the turn before shows.
@@ -23,7 +24,7 @@ import numpy as np
 
 from stepcredit.core.protocols import Rng, Solution, Task
 from stepcredit.core.tree import first_error, star
-from stepcredit.core.types import Credit, Outcome, Problem, Record
+from stepcredit.core.types import Credit, Outcome, Problem, Record, Step
 from stepcredit.data import read
 from stepcredit.tasks._blocks import apply_action, blocks_of, is_action, parse_prompt
 
@@ -37,16 +38,19 @@ _NEEDS = {  # what each operator needs, in the order in which a failure is named
 }
 
 
-def synthetic(num: int, task: Task, *, avoid: Collection[str], rng: Rng) -> list[Record]:
-    """One attempt of the demonstrator at each of `num` distinct problems or, once those run out, at problems again.
+def synthetic(num: int, task: Task, *, avoid: Collection[str], rng: Rng, max_steps: int | None = None) -> list[Record]:
+    """`num` attempts of the demonstrator, one at a problem; a problem may come again, with another attempt.
 
-    Problems whose prompt is in `avoid` are left out. Each record has its outcome and, as "truth", its step labels.
+    Problems whose prompt is in `avoid` are left out, and so are attempts of more than `max_steps` steps, "end" included.
+    Each record has its outcome and, as "truth", its step labels.
     """
     found: list[Record] = []
     while len(found) < num:
         for problem in task.problems(min(2000, num), rng):
-            if problem.prompt not in avoid and len(found) < num:
-                steps = task.demonstrate(problem, rng)
+            if problem.prompt in avoid or len(found) == num:
+                continue
+            steps = task.demonstrate(problem, rng)
+            if max_steps is None or len(steps) <= max_steps:
                 found.append(_record(task, problem, steps, task.verify(problem, [steps])[0]))
     return found
 
@@ -134,10 +138,14 @@ def _rename(text: str, to: dict[str, str]) -> str:
 
 def _observed(record: Record, task: Task) -> Record:
     tree, leaf = record.tree, record.tree.leaves[0]
-    steps = [step if step.sampled else replace(step, text=_words(step.text))
-             for step in task.observe(tree.problem, tree.solution(leaf))] if task.observe else []  # fmt: skip
+    assert task.observe is not None
     _, goal = parse_prompt(tree.problem.prompt)
     prompt = "goal " + " ".join(_goal_word(fact) for fact in sorted(goal))
+    steps: list[Step] = []
+    for step in task.observe(tree.problem, tree.solution(leaf)):
+        steps.append(step if step.sampled else replace(step, text=_words(step.text)))
+        if step.kind == "answer":
+            steps.append(Step(prompt, kind="tool_result", sampled=False))
     given = record.credits["truth"]
     at = [1 + i for i, step in enumerate(steps) if step.sampled]
     value_N, weight_N = np.full(len(steps) + 1, np.nan), np.zeros(len(steps) + 1)

@@ -6,9 +6,14 @@ every outcome. The oracle's step truth is attached under "truth", to measure wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from stepcredit.core import registry
 from stepcredit.core.protocols import Task
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import with_outcomes
@@ -63,8 +68,6 @@ def verified(task: Task, tree: Tree) -> Tree:
 
 def with_truth(task: Task, tree: Tree) -> Record:
     """The oracle's step labels beside the tree, on sampled steps: never trained on but by the oracle control."""
-    import numpy as np
-
     values = np.full(tree.num_nodes, np.nan)
     for leaf in tree.leaves:
         path = np.array(tree.path(leaf))
@@ -72,13 +75,17 @@ def with_truth(task: Task, tree: Tree) -> Record:
     return Record(tree, {"truth": Credit(values, "label", (~np.isnan(values)).astype(float), "oracle")})
 
 
+def credited(records: Sequence[Record], method: str, **knobs: Any) -> list[Record]:
+    """The records with a registered credit method's credits, under its name."""
+    found = registry.bind("credit", method, **knobs)([record.tree for record in records])
+    return [replace(r, credits={**r.credits, method: c}) for r, c in zip(records, found, strict=True)]
+
+
 def until_first_error(record: Record, name: str = "truth") -> Record:
     """The record with credit "oracle": step labels up to and including the first error, none after it.
 
     What an annotator who stops at the first mistake leaves (PRM800K's convention).
     """
-    import numpy as np
-
     truth, tree = record.credits[name], record.tree
     values = np.full(tree.num_nodes, np.nan)
     broken = np.zeros(tree.num_nodes, dtype=np.bool_)

@@ -48,6 +48,7 @@ class EveryUpdates(TrainerCallback):  # type: ignore[misc]
         self.every, self.call = every, call
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """After the update, before a checkpoint."""
         if state.global_step % self.every == 0:
             kwargs["model"].eval()
             self.call(state.global_step)
@@ -58,6 +59,7 @@ class FiniteLoss(TrainerCallback):  # type: ignore[misc]
     """Stops a diverged run."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """The mean loss since the last look is not finite if one was not."""
         if logs and "loss" in logs:
             check_loss(state.global_step, float(logs["loss"]))
 

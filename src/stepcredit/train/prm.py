@@ -46,13 +46,15 @@ class Objective:
     `recovery="learned"` trains one recovery rate with the derivation chain (from sigmoid(-2) = .12). `relabel` takes
     scores [B, S], outcomes [B] and the step mask [B, S] and returns labels and weights [B, S]; for the first
     `warmup_updates` plain broadcast labels are used instead, so that a fresh head does not start inside a collapsed
-    filter. Raises ValueError for a knob the pooling does not have, or a learned recovery rate without a derivation chain.
+    filter. With a pooling and `label_updates`, the Samples' labels teach that many updates before the pooling takes over.
+    Raises ValueError for a knob the pooling does not have, or a learned recovery rate without a derivation chain.
     """
 
     pooling: str | None = "latent_chain"
     knobs: dict[str, Any] = field(default_factory=dict)
     relabel: Relabel | None = None
     warmup_updates: int = 0
+    label_updates: int = 0
 
     def __post_init__(self) -> None:
         if self.learns_recovery and (
@@ -72,7 +74,8 @@ class Objective:
     def teaches(self, sample: Sample) -> bool:
         """Whether a sample carries the signal this objective reads."""
         by_outcome = self.pooling is not None or self.relabel is not None
-        return bool(np.isfinite(sample.outcome)) if by_outcome else bool(sample.weight_CT[0].any())
+        by_label = self.label_updates > 0 or not by_outcome
+        return bool((by_outcome and np.isfinite(sample.outcome)) or (by_label and sample.weight_CT[0].any()))
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class Fitting(nn.Module):
     """A scorer with its objective: what the Trainer calls."""
 
     updates: Tensor
+    _keys_to_ignore_on_save: None = None  # the Trainer asks for it where tied weights are stored once
 
     def __init__(self, scorer: nn.Module, objective: Objective) -> None:
         super().__init__()
@@ -110,8 +114,10 @@ class Fitting(nn.Module):
     ) -> dict[str, Tensor]:  # fmt: skip
         """The loss of one batch."""
         logit_BSC = self.scorer(token_ids_BT, attention_BT, read_BS).float()
-        if self.pool is not None:
+        if self.pool is not None and int(self.updates) >= self.objective.label_updates:
             return {"loss": self._outcome_loss(logit_BSC, step_BS, outcome_B)}
+        if self.pool is not None:
+            self.updates += int(self.training)
         if self.objective.relabel is not None:
             label_BS, weight_BS = self._relabelled(logit_BSC[:, :, 0].detach(), step_BS, outcome_B)
         loss_BS = nn.functional.binary_cross_entropy_with_logits(
@@ -143,7 +149,7 @@ class Fitting(nn.Module):
         if self.training:
             mask = known.numpy(force=True)
             self.watch.update(score[mask], broadcast.double().numpy(force=True)[mask])
-        return torch.as_tensor(label).to(logit_BS), torch.as_tensor(weight).to(logit_BS)
+        return torch.tensor(label).to(logit_BS), torch.tensor(weight).to(logit_BS)
 
 
 def schedule(
@@ -236,7 +242,7 @@ def fit(
         if saves:
             made_with = (num_updates, save_every, learning_rate, warmup_share, weight_decay, max_grad_norm, dtype, seed)
             shapes = [(name, tuple(value.shape)) for name, value in fitting.named_parameters()]
-            taught_by = (objective.pooling, objective.knobs, objective.warmup_updates)
+            taught_by = (objective.pooling, objective.knobs, objective.warmup_updates, objective.label_updates)
             key = run_key(taught, plan, repr((made_with, taught_by, shapes)))
             last = last_checkpoint(folder, key, trainer)
         if dtype == "bfloat16" and arguments.device.type == "cpu" and max(lengths) <= _EAGER_LENGTH:

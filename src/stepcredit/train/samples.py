@@ -27,7 +27,7 @@ def samples(
     """One Sample per attempt with a sampled step.
 
     `credit` names the Credit whose values become labels of channel 0. A row is an attempt, counted from 1 over all
-    records, those without a sampled step included. Raises ValueError naming the row for an attempt over `max_tokens` (or
+    records, empty ones included. Raises ValueError naming the row for an attempt over `max_tokens` (or
     leaves it out with on_long="skip"), one that cannot be encoded, or labels that do not line up; and for a credit that
     is missing or is no label or value, or where nothing is supervised.
     """
@@ -69,6 +69,7 @@ def _attempts(records: Iterable[Record], credit: str | None) -> Iterator[_Attemp
         tree = record.tree
         given = None if credit is None else _labels(record, number, credit)
         reward_N = tree.reward_N
+        row += not tree.leaves
         for leaf in tree.leaves:
             row += 1
             path = np.array(tree.path(leaf))

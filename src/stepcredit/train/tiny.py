@@ -140,7 +140,7 @@ def train_language_model(texts: Sequence[str], out_dir: str | Path, *, tokenizer
     """
     if num_updates < 1 or batch_size < 1:
         raise ValueError(f"num_updates is {num_updates}, batch_size {batch_size}; allowed: 1 or more")
-    bfloat16 = _computes_bfloat16() if precision == "auto" else precision == "bfloat16"
+    bfloat16 = computes_bfloat16() if precision == "auto" else precision == "bfloat16"
     made_with = {
         "recipe": RECIPE, "tokenizer": tokenizer, "vocab_size": vocab_size, "extra_tokens": list(extra_tokens),
         "hidden": hidden, "layers": layers, "heads": heads, "max_positions": max_positions,
@@ -230,7 +230,7 @@ class _Bar(ProgressCallback):  # type: ignore[misc]
             self.training_bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
 
 
-def _computes_bfloat16() -> bool:
+def computes_bfloat16() -> bool:
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()

@@ -1,0 +1,50 @@
+"""Outcome-only step judges on the chain world: three claims, five untouched seeds, equal updates.
+
+Papers report these orders with billions of parameters on competition mathematics; here a half-million-parameter judge
+reads arithmetic chains. What can transfer is the order of mechanisms, not a number. Departures are those of
+`recipes/outcome_prm`. Settings were tuned on seeds 0 to 9 and frozen; the seeds below were not looked at before.
+"""
+
+from __future__ import annotations
+
+from _claim import Claim
+
+from stepcredit.core.stats import over_seeds
+from stepcredit.core.types import Estimate
+
+SEEDS = (100, 101, 102, 103, 104)
+BUDGET = "recipes/outcome_prm --size small: the same attempts and updates for every arm"
+CLAIMS = (
+    Claim(
+        "chain_beats_broadcast", "arXiv:2609.39220", "A latent chain finds first errors better than outcome broadcast.",
+        "outcome_broadcast", "processbench_f1", "latent_chain above outcome_broadcast (RSP: 56.2 against 37.6 on ProcessBench)",
+        SEEDS, BUDGET,
+    ),
+    Claim(
+        "shared_prefixes_pay", "ours", "Credit that shares prefixes before the chain beats the chain alone at equal updates.",
+        "latent_chain", "processbench_f1", "prefix_chain_free above latent_chain", SEEDS, BUDGET,
+    ),
+    Claim(
+        "labels_still_win", "arXiv:2305.20050", "Oracle step labels beat the best label-free arm at equal updates and attempts.",
+        "prefix_chain_free", "processbench_f1", "oracle above prefix_chain_free", SEEDS, BUDGET,
+    ),
+)  # fmt: skip
+PAIRS = {
+    "chain_beats_broadcast": ("latent_chain", "outcome_broadcast"),
+    "shared_prefixes_pay": ("prefix_chain_free", "latent_chain"),
+    "labels_still_win": ("oracle", "prefix_chain_free"),
+}
+
+
+def measure(claim: Claim) -> tuple[Estimate, dict[str, float]]:
+    """The claim's metric, arm minus control, paired by seed, with a t-interval over seeds; and the mean cost of an arm."""
+    from stepcredit.recipes.outcome_prm import arm_results
+
+    arm, control = PAIRS[claim.slug]
+    found = arm_results("small", claim.seeds, arms=[arm, control])
+    differences = [
+        one.estimates[claim.metric].value - other.estimates[claim.metric].value
+        for one, other in zip(found[arm], found[control], strict=True)
+    ]
+    cost = {name: sum(r.cost[name] for r in found[arm]) / len(found[arm]) for name in found[arm][0].cost}
+    return over_seeds(differences, f"{claim.metric}, {arm} minus {control}"), cost
