@@ -84,7 +84,7 @@ def _run(module: ModuleType, command: str, arguments: list[str]) -> int:
         parser = _parser.build(module, command, arguments)
         values = parser.parse_args(arguments)
     except ArgumentError as error:
-        raise ValueError(f"{error} (stepcredit {command} --help lists the options)") from error
+        raise ValueError(f"{_parser.plainly(str(error))} (stepcredit {command} --help lists the options)") from error
     except SystemExit as done:  # --help and --print_config
         return int(done.code or 0)
     module.run(**_parser.given(module, values))

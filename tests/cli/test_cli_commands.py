@@ -110,6 +110,67 @@ def test_training_says_whether_credit_is_identified_and_leaves_only_the_scorer(s
     assert json.loads((tmp_path / "new" / "scorer.json").read_text())["kind"] == "head"
 
 
+def test_labels_teach_first_and_the_pooling_after_them(sampled, tmp_path):
+    credited, folder = tmp_path / "c.jsonl", tmp_path / "s"
+    assert main(["credit", str(sampled), str(credited), "--method", "prefix_chain"]) == 0
+    more = ["--credit", "prefix_chain", "--label_updates", "2", "--link", "free", "--dtype", "auto"]
+    assert main(["train", str(credited), str(folder), *TINY, *more]) == 0
+    manifest = json.loads((folder / "scorer.json").read_text())
+    assert manifest["readout"]["link"] == "free" and manifest["trained"]["teaching"]["label_updates"] == 2
+
+
+@pytest.mark.parametrize("filter", ["paper", "released"])
+def test_a_policy_carries_its_own_judge(sampled, tmp_path, filter, capsys):
+    from transformers import LlamaForCausalLM
+
+    from stepcredit.train.tiny import build_tokenizer, tiny_config
+
+    policy, folder, out = tmp_path / "lm", tmp_path / "s", tmp_path / "o.jsonl"
+    texts = ["".join(step.text + "\n" for step in r.tree.steps) for r in records(sampled)]
+    tokenizer = build_tokenizer(texts, kind="word")
+    LlamaForCausalLM(tiny_config(tokenizer, hidden=16, layers=2, heads=2)).save_pretrained(policy)
+    tokenizer.save_pretrained(policy)
+    more = [
+        "--judge",
+        "shared_head",
+        "--backbone",
+        str(policy),
+        "--layer",
+        "-1",
+        "--gradient_scale",
+        "0.5",
+        "--dropout",
+        "0",
+    ]
+    more += ["--self_supervised", filter, "--warmup_updates", "3"]
+    assert main(["train", str(sampled), str(folder), *TINY, *more]) == 0
+    manifest = json.loads((folder / "scorer.json").read_text())
+    assert manifest["kind"] == "shared_head" and manifest["extra"] == {
+        "layer": -1,
+        "gradient_scale": 0.5,
+        "dropout": 0.0,
+    }
+    assert manifest["layout"]["marker"] == "\n" and manifest["trained"]["teaching"]["self_supervised"] == filter
+    assert main(["score", str(sampled), str(out), "--scorer", str(folder)]) == 0
+    assert "48 scored" in capsys.readouterr().out
+
+
+def test_credit_is_written_as_stepwise_rows(plain_rows, write_lines, tmp_path):
+    out = tmp_path / "stepwise.jsonl"
+    assert (
+        main(["credit", str(write_lines(plain_rows)), str(out), "--method", "outcome_last", "--write-as", "stepwise"])
+        == 0
+    )
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (
+        len(rows) == 12
+        and rows[0]["prompt"] == "0 + 0 + 1 = ?"
+        and rows[0]["completions"] == ["0 + 0 = 0", "0 + 1 = 1"]
+    )
+    assert rows[0]["labels"] == [0.0, 1.0] and rows[1]["labels"] == [0.0, 0.0]
+    assert next(read(out, labels="mine")).credits["mine"].kind == "label"
+
+
 def test_scores_line_up_with_steps_whatever_the_chunk(sampled, scored, scorer, tmp_path):
     out = tmp_path / "s.parquet"
     assert main(["score", str(sampled), str(out), "--scorer", str(scorer), "--chunk", "5", "--token_budget", "64"]) == 0
@@ -166,7 +227,7 @@ def test_a_plain_file_goes_from_outcomes_to_evaluated_scores(plain_rows, write_l
     assert main(["score", str(file), str(out), "--scorer", str(folder)]) == 0
     assert main(["evaluate", str(out), "--num_list", "[1,2]", "--num_resamples", "20"]) == 0
     said = capsys.readouterr().out
-    assert "best_of_2" in said and "no attempt with recorded step truth" in said
+    assert "best_of_2" in said and "(no attempt with recorded step truth)" in said
 
 
 def test_a_recipe_runs_with_its_knobs_and_leaves_a_run(tmp_path, monkeypatch, capsys):

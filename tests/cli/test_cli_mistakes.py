@@ -82,12 +82,23 @@ def test_a_marker_that_the_tokenizer_merges_is_named(tmp_path, write_lines, caps
         (["train", "IN", "OUT", "--backbone", "./nowhere"], "there is no model folder './nowhere'"),
         (["train", "IN", "OUT", "--pooling", "best"], "no pooling method 'best'; there are: broadcast"),
         (["train", "IN", "OUT", "--credit", "mine", *TINY], "no credit 'mine'"),
-        (["train", "IN", "OUT", "--recovery", "often"], "recovery"),
+        (["train", "IN", "OUT", "--recovery", "often"], "--recovery is often; allowed: a finite number, learned ("),
+        (["train", "IN", "OUT", *TINY, "--lr", "nan"], "--lr is nan; allowed: a finite number ("),
+        (["train", "IN", "OUT", *TINY, "--lr", ".inf"], "--lr is inf; allowed: a finite number"),
+        (["train", "IN", "OUT", *TINY, "--fp", "NaN"], "--fp is NaN; allowed: a finite number ("),
+        (["train", "IN", "OUT", *TINY, "--lr", "0"], "lr is 0.0; allowed: above 0"),
+        (["train", "IN", "OUT", *TINY, "--judge", "shared_head"], "name the policy with --backbone"),
+        (["train", "IN", "OUT", *TINY, "--label_updates", "3"], "without a credit whose labels would teach them"),
+        (
+            ["train", "IN", "OUT", *TINY, "--self_supervised", "paper", "--warmup_updates", "5"],
+            "warmup_updates is 5 of 5 updates; allowed: from 0 to 4, or the self-supervised filter never starts",
+        ),
         (["train", "IN", "IN", *TINY], "is a file; a scorer needs a folder"),
         (["train", "IN", "no/such/OUT", *TINY], "does not exist"),
         (["train", "IN", "OUT", *TINY, "--max_tokens", "4"], "tokens, the limit is 4"),
         (["sample", "chains", "OUT"], "no tasks method 'chains'; there are: arithmetic"),
         (["sample", "chain", "OUT", "--task.modulo", "5"], "--task.modulo"),
+        (["sample", "blocksworld", "OUT", "--task.shares", "[.inf, 1.0]"], "--task.shares is "),
         (["sample", "chain", "OUT", "--task.min_ops", "9"], "expected 1 <= min_ops <= max_ops"),
         (["sample", "chain", "OUT.txt", "--num_problems", "1"], "the name does not say what the file holds"),
         (
@@ -100,9 +111,11 @@ def test_a_marker_that_the_tokenizer_merges_is_named(tmp_path, write_lines, caps
         (["verify", "IN", "OUT", "--verifier", "exact", "--truth", "true"], "need a --task"),
         (["credit", "IN", "OUT", "--method", "oracle"], "has no 'truth'; it has: none"),
         (["credit", "IN", "OUT", "--method", "latent_chain"], "needs a judge: give --judge"),
+        (["credit", "IN", "OUT", "--method", "group_mean", "--write_as", "stepwise"], "a credit of kind advantage"),
         (["credit", "IN", "OUT", "--method", "magic"], "no credit method 'magic'"),
         (["evaluate", "IN", "--out", "OUT"], "no record has judgments: score the attempts first"),
         (["evaluate", "IN", "--threshold", "0.5", "--choose_on", "0.5"], "not both"),
+        (["evaluate", "IN", "--threshold", "inf"], "--threshold is inf; allowed: a finite number"),
         (["evaluate", "IN", "--choose_on", "1.5"], "between 0 and 1"),
         (["evaluate", "nowhere.jsonl"], "no such file"),
         (["report", "nowhere"], "no such file"),
@@ -154,6 +167,34 @@ def test_bad_rows_can_be_left_out_counted_and_listed(scorer, write_lines, tmp_pa
     said = capsys.readouterr()
     assert "2 bad rows left out" in said.err and "line 2:" in said.err and "line 4:" in said.err
     assert "2 attempts" in said.out
+
+
+def test_a_row_without_a_trajectory_is_named_and_can_be_left_out(scorer, write_lines, tmp_path, capsys):
+    turns = {"env": "sql", "actions": ["show tables", "select 1"], "observations": ["a, b", "1"], "thoughts": None}
+    empty = dict.fromkeys(("query", "actions", "rewards", "thoughts")) | {"env": "sql", "observations": []}
+    rows = [{**turns, "query": f"task {n}", "rewards": [0.0, float(right)]} for n in range(3) for right in (0, 1)]
+    path, out = write_lines([*rows, empty]), tmp_path / "o.jsonl"
+    arguments = ["score", str(path), str(out), "--scorer", str(scorer)]
+    assert main(arguments) == 2
+    assert "line 7: the row holds no trajectory: query, actions and rewards are null" in one_line(capsys)
+    assert main([*arguments, "--on_error", "skip"]) == 0
+    assert "1 bad rows left out" in capsys.readouterr().err
+    assert main(["evaluate", str(out), "--on_error", "skip", "--num_list", "[1,2]", "--num_resamples", "20"]) == 0
+    assert "step_auroc" in capsys.readouterr().out
+
+
+def test_ids_that_number_the_rows_are_hinted_at(write_lines, tmp_path, capsys):
+    numbered = [{**row, "id": n, "correct": bool(n % 2)} for n, row in enumerate([GOOD[0], GOOD[0], GOOD[1], GOOD[1]])]
+    assert main(["train", str(write_lines(numbered)), str(tmp_path / "s"), *TINY]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("stepcredit: hint: 4 problem ids stand for 2 problem texts") and said.count("\n") == 1
+    out = tmp_path / "o.jsonl"
+    assert main(["score", str(tmp_path / "rows.jsonl"), str(out), "--scorer", str(tmp_path / "s")]) == 0
+    assert main(["evaluate", str(out), "--num_list", "[1]", "--num_resamples", "20"]) == 0
+    assert capsys.readouterr().err == said
+    grouped = [{key: value for key, value in row.items() if key != "id"} for row in numbered]
+    assert main(["train", str(write_lines(grouped)), str(tmp_path / "s"), *TINY]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_file_of_bad_rows_alone_gives_no_output(scorer, write_lines, tmp_path, capsys):

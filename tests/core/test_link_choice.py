@@ -51,6 +51,39 @@ def test_success_that_stops_the_episode_leaves_the_link_undecided():
     assert "undecided" in text and "outcome on the last step" in text
 
 
+def test_length_is_compared_within_a_problem():
+    """p: right 1, 1 and wrong 4, gap 3, weight 2/3; q: right 3, wrong 4, gap 1, weight 1/2; r has no right attempt.
+
+    (2/3 * 3 + 1/2 * 1) / (2/3 + 1/2) = 15/7. Lengths 3 and 4: only the length 4 has one outcome, as have 1 and 9.
+    """
+    length, right = np.array([1, 1, 4, 3, 4, 9]), np.array([True, True, False, True, False, False])
+    found = link_choice.stop_on_success(length, right, list("pppqqr"), rng=np.random.default_rng(0))
+    assert np.isclose(found.difference.value, 15 / 7) and found.difference.n == 5 and found.num_mixed == 2
+    assert found.dependent and found.share_matched == 0.0 and found.share_at_limit == 1 / 3
+
+
+def test_harder_problems_being_longer_is_not_success_that_ends_an_episode():
+    rng = np.random.default_rng(3)
+    task = np.repeat(np.arange(80), 4)
+    size = 2 + task % 6
+    right = rng.uniform(size=task.size) < 0.95 - 0.15 * (size - 2)
+    assert (
+        size[~right].mean() > size[right].mean() + 1
+    )  # longer is wrong more often, but no attempt differs from its siblings
+    found = link_choice.stop_on_success(size, right, task.tolist(), rng=rng)
+    assert found.difference.value == 0.0 and not found.dependent and not any("tells" in line for line in found.lines())
+    slower = link_choice.stop_on_success(size + ~right, right, task.tolist(), rng=rng)
+    assert np.isclose(slower.difference.value, 1.0) and slower.dependent
+
+
+def test_one_attempt_a_problem_cannot_tell():
+    length, right = np.array([1, 1, 5, 5]), np.array([True, True, False, False])
+    found = link_choice.stop_on_success(length, right, list("abcd"), rng=np.random.default_rng(0))
+    assert (
+        not found.dependent and found.num_mixed == 0 and "No problem has right and wrong attempts" in found.lines()[0]
+    )
+
+
 def test_at_fixed_length_the_right_link_wins():
     rng = np.random.default_rng(1)
     rows = held_out(lambda hit: 6, rng)

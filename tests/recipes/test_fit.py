@@ -87,6 +87,7 @@ TEACHINGS = {
     "labels": Teaching(credit="truth"),
     "released filter": Teaching(self_supervised="released", warmup_updates=3),
     "paper filter": Teaching(self_supervised="paper", warmup_updates=3),
+    "labels, then outcomes": Teaching(link="free", credit="truth", label_updates=3),
 }
 
 
@@ -104,7 +105,7 @@ def test_every_teaching_trains_saves_and_scores(records, tmp_path, teaching):
     assert manifest.readout == expected
     assert len(done.fit.loss) == 6 and all(np.isfinite(loss) for _, loss in done.fit.loss)
     assert done.fit.cost.forwarded_tokens > 0
-    chain = manifest.readout.is_chain and teaching.credit is None
+    chain = manifest.readout.is_chain and not teaching.labels_only
     assert any("last step takes the" in line for line in done.lines) == chain
 
 
@@ -161,6 +162,28 @@ def test_wrong_backbones_are_refused():
         Backbone(kind="shared_head")
     with pytest.raises(ValueError, match="kind is 'generative'; allowed: head, shared_head"):
         Backbone(kind="generative")
+
+
+def test_a_first_phase_leaves_updates_to_the_second(records):
+    with pytest.raises(
+        ValueError, match=r"warmup_updates is 6 of 6 updates; .* the self-supervised filter never starts"
+    ):
+        fitted(records, Teaching(self_supervised="paper", warmup_updates=6))
+    with pytest.raises(ValueError, match=r"label_updates is 9 of 6 updates; .* the pooling softmin never starts"):
+        fitted(records, Teaching(pooling="softmin", credit="truth", label_updates=9))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"label_updates": 3}, "label_updates is 3, without a credit"),
+        ({"warmup_updates": 3}, "warmup_updates is 3, without the self-supervised filter"),
+        ({"credit": "truth", "self_supervised": "paper"}, "not by both"),
+    ],
+)
+def test_teachings_that_contradict_themselves_are_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        Teaching(**given)
 
 
 @pytest.mark.parametrize(("reward", "said"), [(1.0, "right"), (0.0, "wrong")])

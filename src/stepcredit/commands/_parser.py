@@ -8,8 +8,9 @@ methods to choose has `groups(arguments) -> list[Group]`, called with the argume
 from __future__ import annotations
 
 import inspect
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,7 @@ from stepcredit.commands._reading import Reading
 from stepcredit.core.registry import Entry
 
 FILLED = ("reading", "knobs", "config")
+WORDS = {"float": "a finite number", "int": "a whole number", "bool": "true or false", "str": "text", "list": "a list"}
 NO_VALUE = ("--help", "-h", "--print_config")
 
 
@@ -63,6 +65,7 @@ def given(module: ModuleType, values: Namespace) -> dict[str, Any]:
     """The arguments of `run` from parsed values."""
     named = values.as_dict()
     named.pop("config", None)
+    _check_finite(named)
     plain = {name: value for name, value in named.items() if name != "print_config"}
     parameters = inspect.signature(module.run).parameters
     found = {name: plain.pop(name) for name in list(plain) if name in parameters and name not in FILLED}
@@ -73,6 +76,29 @@ def given(module: ModuleType, values: Namespace) -> dict[str, Any]:
     if "config" in parameters:
         found["config"] = {name: value for name, value in named.items() if name != "print_config"}
     return found
+
+
+def plainly(message: str) -> str:
+    """A refusal of the parser as one sentence: the option, what was given, what is allowed; any other as it is.
+
+    >>> plainly('Parser key "lr": ' "Expected a <class 'float'>. Got value: nan")
+    '--lr is nan; allowed: a finite number'
+    """
+    found = re.search(r'Parser key "([\w.]+)":.*(?:Got|Given) value: (.*)', message, re.DOTALL)
+    allowed = re.findall(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[(.*?)\])", message)
+    if not found or not allowed or not {name for name, _ in allowed} <= {*WORDS, "NoneType", ""}:
+        return message
+    said = [literal.replace("'", "") or WORDS[name] for name, literal in allowed if name != "NoneType"]
+    return f"--{found[1]} is {found[2]}; allowed: {', '.join(said)}"
+
+
+def _check_finite(values: Mapping[str, Any], prefix: str = "--") -> None:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            _check_finite(value, f"{prefix}{name}.")
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(each, float) and not math.isfinite(each):
+                raise ValueError(f"{prefix}{name} is {value}; allowed: {WORDS['float']}")
 
 
 def _groups(module: ModuleType, arguments: Sequence[str]) -> list[Group]:

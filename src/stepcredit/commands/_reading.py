@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,3 +70,13 @@ def _checked(path: str, found: Iterator[Record], errors: list[str]) -> Iterator[
             print(f"  ... and {len(errors) - MAX_LISTED} more", file=sys.stderr)
     if not num:
         raise ValueError(f"{path}: there is no attempt in it" + (" that could be read" if errors else ""))
+
+
+def hint_ids(records: Sequence[Record]) -> None:
+    """Say on stderr where most problem ids have the text of another's problem: as where `id` numbers the rows."""
+    text_of = {record.tree.problem.id: record.tree.problem.prompt for record in records}
+    num_ids = Counter(text_of.values())
+    shared = [num for num in num_ids.values() if num > 1]
+    if 2 * sum(shared) > len(text_of):
+        print(f"stepcredit: hint: {sum(shared)} problem ids stand for {len(shared)} problem texts; where `id` numbers the "
+              "rows, leave it out, and attempts group by the text of their problem", file=sys.stderr)  # fmt: skip

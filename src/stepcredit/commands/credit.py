@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from stepcredit.commands._parser import Group, peek
-from stepcredit.commands._reading import Reading, records
+from stepcredit.commands._reading import Reading, hint_ids, records
 from stepcredit.core import registry
 from stepcredit.core.registry import Entry
 from stepcredit.core.types import Credit, Record
@@ -32,6 +32,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
     judge: str | None = None,
     source: str | None = None,
     group: bool = True,
+    write_as: Literal["native", "stepwise"] = "native",
     seed: int = 0,
     threads: int | None = None,
     reading: Reading,
@@ -43,13 +44,15 @@ def run(  # noqa: D417  # the parser fills in what is not described
 
     Args:
         input: The file of attempts.
-        out: The file to write, native JSON lines or Parquet by its name.
+        out: The file to write, JSON lines or Parquet by its name.
         method: The credit method.
         name: Name of the credit in the file; the method's when not given.
         judge: Folder of a scorer, for methods that need a judge.
         source: For methods that need another credit, its name in the file; "judgments" reads the step scores of the
             file's judgments. When not given, the credit is named as the method asks for it ("truth" for the oracle).
         group: Join the attempts of each problem first, as methods that compare them need.
+        write_as: stepwise writes what TRL reads, prompt, completions and labels, an attempt a row: labels are this credit,
+            null where it has none; the methods' weights, other credits and judgments are left behind.
         seed: For methods that draw.
         threads: Processor threads for the judge (all when not given).
     """
@@ -59,12 +62,14 @@ def run(  # noqa: D417  # the parser fills in what is not described
 
     entry = registry.get("credit", method)
     given = list(_show.progress(records(input, reading), "reading"))
+    hint_ids(given)
     given = joined(given) if group else given
     resources = {each: _resource(each, what, entry, given, judge, source, seed, threads)
                  for each, what in entry.resources.items()}  # fmt: skip
     credits = registry.bind("credit", method, **resources, **knobs.get("credit", {}))([r.tree for r in given])
     key = name or method
-    write(out, (replace(r, credits={**r.credits, key: c}) for r, c in zip(given, credits, strict=True)))
+    write(out, (replace(r, credits={**r.credits, key: c}) for r, c in zip(given, credits, strict=True)), format=write_as,
+          **({"credit": key} if write_as == "stepwise" else {}))  # fmt: skip
     _say(out, key, given, credits)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from stepcredit.commands._reading import Reading, records
+from stepcredit.commands._reading import Reading, hint_ids, records
 from stepcredit.core.aggregate import Scoring
 from stepcredit.core.types import Record
 
@@ -52,6 +52,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
     if threshold is not None and choose_on is not None:
         raise ValueError("give --threshold or --choose_on, not both")
     given = group(_show.progress(records(input, reading), "reading"))
+    hint_ids(given)
     cut = None if threshold is None else Threshold(threshold)
     share = _share(choose_on)
     chosen = _drawn(given, split or share or 0.0, seed)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stepcredit.commands._parser import unescaped
-from stepcredit.commands._reading import Reading, records
+from stepcredit.commands._reading import Reading, hint_ids, records
 from stepcredit.core.layout import ReadAt
 from stepcredit.core.readout import Link
 from stepcredit.core.types import Record
@@ -25,7 +25,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
     input: str,
     out: str,
     *,
-    judge: Literal["head", "linear"] = "head",
+    judge: Literal["head", "shared_head", "linear"] = "head",
     pooling: str = "latent_chain",
     link: Link = "derivation",
     recovery: float | Literal["learned"] = 0.0,
@@ -34,9 +34,13 @@ def run(  # noqa: D417  # the parser fills in what is not described
     temperature: float = 1.0,
     credit: str | None = None,
     chain_labels: bool = False,
+    label_updates: int = 0,
     self_supervised: Literal["off", "paper", "released"] = "off",
     warmup_updates: int = 0,
     backbone: str | None = None,
+    layer: int = -2,
+    gradient_scale: float = 0.0,
+    dropout: float = 0.5,
     tokenizer: Literal["bpe", "word"] = "bpe",
     vocab_size: int = 4096,
     hidden: int = 128,
@@ -46,10 +50,10 @@ def run(  # noqa: D417  # the parser fills in what is not described
     batch_size: int = 32,
     token_budget: int = 16384,
     lr: float | None = None,
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32",
     max_tokens: int = 4096,
     on_long: Literal["raise", "skip"] = "raise",
-    marker: str = "<step>",
+    marker: str | None = None,
     prompt_end: str = "\n",
     within: str = " ",
     read: ReadAt = "on",
@@ -65,19 +69,23 @@ def run(  # noqa: D417  # the parser fills in what is not described
     Args:
         input: The file of attempts.
         out: Folder of the scorer; an earlier scorer there is replaced when the new one is done.
-        judge: head, a network; or linear, in the words of each turn alone, which takes seconds and of the options below
-            only link and credit.
+        judge: head, a network; shared_head, a small head on the policy that --backbone names, which stays the policy;
+            or linear, in the words of each turn alone, which takes seconds and of the options below only link and credit.
         pooling: Outcome loss: `stepcredit list pooling`.
         link: For latent_chain: derivation (sound until a step breaks it), retry (fails until a step succeeds), free.
         recovery: For latent_chain: the rate at which a broken state recovers, or "learned".
         fp: The verifier's rate of calling a wrong attempt right.
         fn: The verifier's rate of calling a right attempt wrong.
         temperature: For softmin.
-        credit: Learn from the labels of this credit in the file, instead of an outcome loss.
+        credit: Learn from the labels of this credit in the file, instead of an outcome loss or before it.
         chain_labels: The credit's labels say of each step whether it keeps a sound state sound: read them as a chain.
+        label_updates: With credit: its labels teach this many updates, the pooling the rest; 0 means labels alone.
         self_supervised: Learn from the outcome where the judge agrees: the paper's filter, or its released code's.
         warmup_updates: For self_supervised: updates on the plain outcome first.
         backbone: Folder or hub name of a causal language model or encoder; none is a small network from scratch.
+        layer: For shared_head: the hidden states it reads; 1 is the first layer's output, -1 the last's.
+        gradient_scale: For shared_head: share of its gradient that reaches the policy; 0 leaves the policy as it is.
+        dropout: For shared_head: dropout inside it.
         tokenizer: From scratch: the tokenizer that is learned from the attempts.
         vocab_size: From scratch: at most this many tokens.
         hidden: From scratch: width.
@@ -86,11 +94,12 @@ def run(  # noqa: D417  # the parser fills in what is not described
         updates: Updates; when not given 20 passes over the data, at least 100 and at most 2000.
         batch_size: Attempts of an update.
         token_budget: Tokens of a batch, at most.
-        lr: Learning rate; when not given 1e-3 from scratch, 2e-5 for a backbone.
-        dtype: What the network computes in.
+        lr: Learning rate; when not given 1e-3 for what starts from scratch, 2e-5 where a backbone learns.
+        dtype: What the network computes in; auto is bfloat16 where the processor computes in it.
         max_tokens: Tokens of an attempt, at most.
         on_long: What a longer attempt does: stop, or be left out.
-        marker: Token put behind each step, where it is scored; \n and \t may be typed.
+        marker: Token put behind each step, where it is scored (<step>, and \n for shared_head, when not given); \n
+            and \t may be typed.
         prompt_end: Text between problem and first step.
         within: Text between a step and what the environment answered.
         read: Score at the marker, or at the token before it.
@@ -100,36 +109,51 @@ def run(  # noqa: D417  # the parser fills in what is not described
     from stepcredit.commands import _show, _torch
     from stepcredit.core import registry
     from stepcredit.core.layout import Layout
-    from stepcredit.recipes._fit import Backbone, Budget, Teaching, fit_scorer, save_scorer
+    from stepcredit.recipes._fit import Backbone, Budget, Teaching, check_phases, fit_scorer, save_scorer
 
     target = _checked_target(out)
     if judge == "linear":
-        _linear(list(_show.progress(records(input, reading), "reading")), target, link, credit, seed)
+        _linear(_rows(input, reading), target, link, credit, seed)
         return
     registry.get("pooling", pooling)
+    if marker is None:
+        marker = "\n" if judge == "shared_head" else "<step>"
     layout = Layout(unescaped(marker), unescaped(prompt_end), unescaped(within), read)
-    rows = list(_show.progress(records(input, reading), "reading"))
-    _torch.prepare(threads)
     if backbone is not None and backbone.lower() == "none":
         backbone = None
+    if judge == "shared_head" and backbone is None:
+        raise ValueError("a shared_head sits on a policy's network: name the policy with --backbone")
+    if lr is not None and lr <= 0:
+        raise ValueError(f"lr is {lr}; allowed: above 0")
+    teaching = Teaching(
+        pooling=pooling, link=link, recovery=recovery, fp=fp, fn=fn, temperature=temperature, credit=credit,
+        chain_labels=chain_labels, self_supervised=self_supervised, warmup_updates=warmup_updates,
+        label_updates=label_updates,
+    )  # fmt: skip
+    rows = _rows(input, reading)
+    num_updates = _updates(rows, batch_size) if updates is None else updates
+    check_phases(teaching, num_updates)
+    _torch.prepare(threads)
     if backbone is not None:
         from stepcredit.policy.hf import locate
 
         backbone = locate(backbone)
-    num_updates = _updates(rows, batch_size) if updates is None else updates
-    rate = lr if lr is not None else SCRATCH_RATE if backbone is None else BACKBONE_RATE
-    teaching = Teaching(
-        pooling, link, recovery, fp, fn, temperature, credit, chain_labels, self_supervised, warmup_updates
-    )
+    new_alone = backbone is None or (judge == "shared_head" and gradient_scale == 0)
+    network = Backbone(
+        path=backbone, tokenizer=tokenizer, vocab_size=vocab_size, hidden=hidden, layers=layers, heads=heads, kind=judge,
+        layer=layer, gradient_scale=gradient_scale, dropout=dropout,
+    )  # fmt: skip
+    budget = Budget(
+        num_updates=num_updates, batch_size=batch_size, token_budget=token_budget, dtype=dtype, max_tokens=max_tokens,
+        learning_rate=lr if lr is not None else SCRATCH_RATE if new_alone else BACKBONE_RATE, on_long=on_long,
+    )  # fmt: skip
     work = _work_folder(target, input, config)
     try:
         with _torch.weights_of(backbone), _show.bar("training", num_updates) as advance:
             every = max(1, num_updates // 100)
             fitted = fit_scorer(
-                rows, teaching=teaching, layout=layout, seed=seed, work_dir=work,
-                backbone=Backbone(backbone, tokenizer, vocab_size, hidden, layers, heads),
-                budget=Budget(num_updates, batch_size, token_budget, rate, dtype, max_tokens, on_long),
-                every=every, on_update=lambda update, judge: advance(every),
+                rows, teaching=teaching, backbone=network, budget=budget, layout=layout, seed=seed, work_dir=work, every=every,
+                on_update=lambda update, judge: advance(every),
             )  # fmt: skip
     except (ValueError, RuntimeError):  # going on would only fail again
         shutil.rmtree(work, ignore_errors=True)
@@ -146,6 +170,14 @@ def run(  # noqa: D417  # the parser fills in what is not described
         print(f"learned recovery rate: {fitted.fit.recovery:.3f}")
     for line in fitted.lines:
         print(line)
+
+
+def _rows(source: str, reading: Reading) -> list[Record]:
+    from stepcredit.commands import _show
+
+    rows = list(_show.progress(records(source, reading), "reading"))
+    hint_ids(rows)
+    return rows
 
 
 def _linear(rows: Sequence[Record], target: Path, link: Link, credit: str | None, seed: int) -> None:

@@ -155,7 +155,10 @@ def tree_posterior(
         depth[node] = 0 if parent[node] < 0 else depth[parent[node]] + 1
     levels = [np.flatnonzero(depth == d) for d in range(int(depth.max(initial=0)) + 1)]
     emit = np.log(np.maximum([[1.0 - fn, fp], [fn, 1.0 - fp]], TINY))
-    ahead = np.asarray(num_right_N, dtype=np.float64)[:, None] * emit[0] + np.asarray(num_wrong_N, dtype=np.float64)[:, None] * emit[1]
+    ahead = (
+        np.asarray(num_right_N, dtype=np.float64)[:, None] * emit[0]
+        + np.asarray(num_wrong_N, dtype=np.float64)[:, None] * emit[1]
+    )
     keep, fix = np.asarray(keep_N, dtype=np.float64), np.asarray(fix_N, dtype=np.float64)
     with np.errstate(divide="ignore"):
         step = np.log(np.stack([np.stack([keep, 1 - keep], -1), np.stack([fix, 1 - fix], -1)], 1))  # [N, from, to]

@@ -4,6 +4,7 @@ The link is declared by the domain. Where success ends an episode, short means r
 verdict off the length and *wins* on likelihood (checked on synthetic retry data: .42 against .95 nats for the right
 one), and the successful turn is the last turn, so that the trivial label "outcome on the last turn, 0 elsewhere" is
 next to the oracle. A comparison is therefore made at matched length only, and otherwise answers "undecided".
+Harder problems are longer too, and their attempts more often wrong: so lengths are compared within a problem.
 
 Ours; the model family is that of `core/chain`.
 """
@@ -22,28 +23,35 @@ from stepcredit.core.types import Bools, Estimate, Floats, Ints
 
 @dataclass(frozen=True)
 class StopOnSuccess:
-    """Whether the number of steps tells the outcome.
+    """Whether the number of steps tells the outcomes of one problem's attempts apart.
 
-    `difference`: mean length of wrong attempts minus that of right ones. `share_at_limit`: wrong attempts that have
-    the greatest length there is. `share_matched`: attempts of a length that both outcomes have.
+    `difference`: length of wrong attempts minus that of right ones at the same problem, NaN where no problem has both;
+    `num_mixed`: problems that have both. `share_at_limit`: wrong attempts that have the greatest length there is.
+    `share_matched`: attempts of a length that both outcomes have.
     """
 
     difference: Estimate
+    num_mixed: int
     share_at_limit: float
     share_matched: float
 
     @property
     def dependent(self) -> bool:
-        """Whether right attempts are shorter by more than the interval, or no length has both outcomes."""
-        return bool(self.difference.low > 0) or self.share_matched == 0
+        """Whether right attempts at a problem are shorter, by more than the interval or with no length in common."""
+        return bool(self.difference.low > 0 or (self.difference.value > 0 and self.share_matched == 0))
 
     def lines(self) -> list[str]:
         """The finding in sentences."""
         gap = self.difference
+        said = (
+            f"Wrong attempts are {gap.value:.2f} [{gap.low:.2f}, {gap.high:.2f}] steps longer than right ones at the same "
+            f"problem ({self.num_mixed} problems with both)"
+        )
+        if not self.num_mixed:
+            said = "No problem has right and wrong attempts, so lengths cannot tell whether success ends an episode"
         found = [
-            f"Wrong attempts are {gap.value:.2f} [{gap.low:.2f}, {gap.high:.2f}] steps longer than right ones; "
-            f"{self.share_at_limit:.0%} of them have the greatest length, and {self.share_matched:.0%} of all "
-            "attempts have a length that occurs with both outcomes."
+            f"{said}; {self.share_at_limit:.0%} of wrong attempts have the greatest length, and {self.share_matched:.0%} "
+            "of all attempts have a length that occurs with both outcomes."
         ]
         if self.dependent:
             found.append(
@@ -54,19 +62,31 @@ class StopOnSuccess:
 
 
 def stop_on_success(num_steps: Ints, right: Bools, clusters: Sequence[Hashable], *, rng: Rng) -> StopOnSuccess | None:
-    """Does length depend on the outcome, [n] attempts clustered by task. None where only one outcome occurs."""
+    """Does length depend on the outcome at the same problem, [n] attempts clustered by it.
+
+        difference = sum_c w_c (mean wrong length - mean right length) / sum_c w_c,   w_c = wrong right / (wrong + right)
+
+    These are the weights of a regression with an intercept for each problem. None where only one outcome occurs.
+    """
     length, is_right = np.asarray(num_steps, dtype=np.float64), np.asarray(right, dtype=np.bool_)
     if length.shape != is_right.shape or length.ndim != 1:
         raise ValueError(f"lengths and outcomes: expected one [n], got {length.shape} and {is_right.shape}")
     if is_right.all() or not is_right.any():
         return None
     columns = np.stack([length * ~is_right, ~is_right, length * is_right, is_right], axis=1)
+    wrong_length_C, wrong_C, right_length_C, right_C = cluster_sums(clusters, columns).T
+    num_C = wrong_C + right_C
+    mixed_C = (wrong_C > 0) & (right_C > 0)
+    gap_C = (
+        wrong_length_C * right_C - right_length_C * wrong_C
+    ) / num_C  # with its weight; 0 where an outcome is missing
     difference = clustered_bootstrap(
-        lambda t: ratio(t[..., 0], t[..., 1]) - ratio(t[..., 2], t[..., 3]),
-        cluster_sums(clusters, columns), "steps", rng=rng, n=length.size,
+        lambda t: ratio(t[..., 0], t[..., 1]), np.stack([gap_C, wrong_C * right_C / num_C], axis=1), "steps",
+        rng=rng, n=int(num_C[mixed_C].sum()),
     )  # fmt: skip
     at_limit = float(np.mean(length[~is_right] == length.max()))
-    return StopOnSuccess(difference, at_limit, float(np.mean(matched_weights(num_steps, right) > 0)))
+    matched = float(np.mean(matched_weights(num_steps, right) > 0))
+    return StopOnSuccess(difference, int(mixed_C.sum()), at_limit, matched)
 
 
 def matched_weights(num_steps: Ints, right: Bools) -> Floats:
@@ -117,8 +137,8 @@ def compare_links(
     """Which of two links the held-out outcomes prefer: a name, or "undecided". Never a measure of credit quality.
 
     `log_likelihood` holds two links' log P(outcome) per held-out attempt, [n]; bootstrap over task `clusters`.
-    "undecided" unless the matched-length interval excludes 0, and always where length tells the outcome and fewer
-    than `min_matched` of the attempts can be matched.
+    "undecided" unless the matched-length interval excludes 0, and always where fewer than `min_matched` of the attempts
+    can be matched, for whatever reason: length then tells most outcomes.
     """
     if len(log_likelihood) != 2:
         raise ValueError(f"compare two links; got {', '.join(log_likelihood) or 'none'}")
@@ -133,7 +153,7 @@ def compare_links(
         rng=rng, n=int((weight > 0).sum()),
     )  # fmt: skip
     stop = stop_on_success(num_steps, right, clusters, rng=rng)
-    blind = stop is None or (stop.dependent and stop.share_matched < min_matched)
+    blind = stop is None or stop.share_matched < min_matched
     decided = not blind and bool(gap.low > 0 or gap.high < 0)
     answer = (first if gap.value > 0 else second) if decided else "undecided"
     return LinkComparison(first, second, gap, float(difference.mean()), stop, answer)

@@ -127,7 +127,9 @@ class Outcome:
     def __post_init__(self) -> None:
         _one_of("outcome status", self.status, OutcomeStatus)
         if (self.status == "scored") != bool(np.isfinite(self.reward)):
-            raise ValueError(f"an outcome is scored exactly when its reward is finite; got {self.status}, {self.reward}")
+            raise ValueError(
+                f"an outcome is scored exactly when its reward is finite; got {self.status}, {self.reward}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +168,9 @@ class Tree:
         if num == 0 or self.steps[0].sampled:
             raise ValueError("a tree starts with its prompt: node 0 must be a step with sampled=False")
         if self.parent_N.shape != (num,) or len(self.outcomes) != num:
-            raise ValueError(f"{num} steps need [{num}] parents and outcomes, got {list(self.parent_N.shape)}, {len(self.outcomes)}")
+            raise ValueError(
+                f"{num} steps need [{num}] parents and outcomes, got {list(self.parent_N.shape)}, {len(self.outcomes)}"
+            )
         order = np.arange(num)
         if self.parent_N[0] != -1 or np.any(self.parent_N[1:] < 0) or np.any(self.parent_N[1:] >= order[1:]):
             raise ValueError("parents come first: parent_N[0] is -1 and 0 <= parent_N[n] < n for every other node")

@@ -30,13 +30,15 @@ HAZARDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 FALSE_POSITIVES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 
 
-@register("credit", paper="ours; chain of arXiv:2609.39220", kind="label")
+@register("credit", paper="arXiv:2609.39220", kind="label")
 def prefix_chain(
     trees: Tree | Sequence[Tree], *, hazard: float | None = None, recovery: float = 0.0, fp: float | None = None,
     fn: float = 0.0,
 ) -> Credit | list[Credit]:  # fmt: skip
     """Posterior soundness of each step given all outcomes of its problem; a single tree gives a single credit."""
     many = [trees] if isinstance(trees, Tree) else list(trees)
+    if not many:
+        return []
     for name, given in (("hazard", hazard), ("recovery", 1 - recovery if recovery else None)):
         if given is not None and not 0 < given < 1:
             raise ValueError(f"{name} must lie in (0, 1), got {hazard if name == 'hazard' else recovery}")

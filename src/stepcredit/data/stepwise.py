@@ -38,12 +38,15 @@ def parse(fields: Fields, *, labels: str = TRUTH) -> Iterator[Record]:
 def rows(record: Record, *, credit: str = TRUTH) -> Iterator[dict[str, Any]]:
     """One row an attempt, labelled by the credit of this name, in numbers as they are; null where it has none.
 
-    Raises ValueError for a credit the record lacks, and for steps the policy did not write.
+    Raises ValueError for a credit the record lacks or that is no label or value, and for steps the policy did not write.
     """
     if credit not in record.credits:
         raise ValueError(
             f"problem {record.tree.problem.id!r} has no credit {credit!r}; there are: {', '.join(record.credits) or 'none'}"
         )
+    kind = record.credits[credit].kind
+    if kind not in ("label", "value"):
+        raise ValueError(f"{credit} is a credit of kind {kind}; stepwise labels are a label or a value, from 0 to 1")
     values_N = record.credits[credit].values_N.tolist()
     for leaf, steps in attempts(record, "stepwise"):
         outcome = record.tree.outcomes[leaf]

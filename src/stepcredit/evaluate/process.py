@@ -29,7 +29,8 @@ def measured(records: Sequence[Record], threshold: Threshold | None) -> list[Att
     split = frozenset() if threshold is None else threshold.split
     found = [a for a in attempts(records) if a.problem_id not in split and a.first_error is not None]
     if not found:
-        raise NothingToMeasure("no attempt with recorded step truth outside the split a threshold was chosen on")
+        raise NothingToMeasure("no attempt with recorded step truth"
+                               + (" outside the problems the threshold was chosen on" if split else ""))  # fmt: skip
     return found
 
 

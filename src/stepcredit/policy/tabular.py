@@ -5,6 +5,7 @@ With the operations o_1..o_n of a prompt, the law T_j of the line written for o_
     v_n(r) = [r = y],   v_(j-1)(r) = sum_r' T_j(r' | r) v_j(r'),   V(prefix with j lines, the last ending in r) = v_j(r)
 
 so Q of a line is V of the prefix it makes, and an advantage their difference. The law is `core/chain_world`'s.
+Sutton and Barto, Reinforcement Learning (2018), section 4.1 (policy evaluation).
 """
 
 from __future__ import annotations

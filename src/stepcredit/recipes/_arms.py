@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from stepcredit.core.diagnostics import FilterCollapse
 from stepcredit.core.layout import Layout
 from stepcredit.core.protocols import Judge
 from stepcredit.core.rng import rng
@@ -68,9 +69,7 @@ def run_arm(
     try:
         done = fit_scorer(train, teaching=arm.teaching, backbone=backbone, budget=budget, layout=layout, seed=seed,
                           every=every, on_update=look if every else None, progress=progress)  # fmt: skip
-    except RuntimeError as collapse:
-        if "collapse" not in str(collapse):
-            raise
+    except FilterCollapse as collapse:
         return ArmResult({}, failed=str(collapse))
     from stepcredit.judge.head import ScorerJudge
 

@@ -55,6 +55,16 @@ class Teaching:
     warmup_updates: int = 0
     label_updates: int = 0
 
+    def __post_init__(self) -> None:
+        if self.label_updates and self.credit is None:
+            raise ValueError(f"label_updates is {self.label_updates}, without a credit whose labels would teach them")
+        if self.credit is not None and self.self_supervised != "off":
+            raise ValueError(f"teach by the credit {self.credit!r} or by the self-supervised filter, not by both")
+        if self.warmup_updates and self.self_supervised == "off":
+            raise ValueError(
+                f"warmup_updates is {self.warmup_updates}, without the self-supervised filter it warms up for"
+            )
+
     @property
     def labels_only(self) -> bool:
         """Whether no outcome loss is used."""
@@ -139,12 +149,14 @@ def fit_scorer(
     """Train a judge on records. Same seed, same scorer.
 
     `layout` defaults to Layout(), and to a newline as marker for a shared head, whose policy writes no other. Raises
-    ValueError for data that cannot teach (see `train/samples.py`), a filter that collapses, a run that diverges.
+    ValueError for data that cannot teach (see `train/samples.py`), a first phase that leaves no update to the second, a
+    filter that collapses, a run that diverges.
     """
     from stepcredit.judge.head import ScorerJudge
     from stepcredit.train.prm import Objective, fit
     from stepcredit.train.samples import samples
 
+    check_phases(teaching, budget.num_updates)
     layout = layout or (Layout(marker="\n") if backbone.kind == "shared_head" else Layout())
     readout = teaching.readout
     scorer = _new_scorer(records, backbone, layout, readout, budget.max_tokens, seed)
@@ -178,6 +190,15 @@ def fit_scorer(
     scorer.manifest = replace(scorer.manifest, trained=trained)
     lines = identifiability(records, ScorerJudge(scorer), readout, teaching, seed) if diagnose else []
     return Fitted(scorer, done, [*lines, *done.warnings], len(rows))
+
+
+def check_phases(teaching: Teaching, num_updates: int) -> None:
+    """Raise ValueError where a warm-up, or the labels that come first, leave no update to what they prepare."""
+    for name, first, then in (("warmup_updates", teaching.warmup_updates, "the self-supervised filter"),
+                              ("label_updates", teaching.label_updates, f"the pooling {teaching.pooling}")):  # fmt: skip
+        if not 0 <= first < max(num_updates, 1):
+            raise ValueError(f"{name} is {first} of {num_updates} updates; allowed: from 0 to {num_updates - 1}, "
+                             f"or {then} never starts")  # fmt: skip
 
 
 def _new_scorer(

@@ -190,9 +190,9 @@ def fit(
     With `work_dir` and `save_every`, a killed run continues from its last whole checkpoint there, with the batches it
     would have seen; what it wrote there is removed at the end. Without them nothing is left on disk. `on_update(update)`
     is called every `every` updates, in eval mode, in each worker; before it, `on_recovery` with the rate learned so far,
-    without which a judge cannot be read. The cost counts the tokens of all workers, padding left
-    out. Raises ValueError where no sample teaches, where `work_dir` holds another run's checkpoint, and for a loss that
-    is no longer finite; FilterCollapse (a ValueError) with an explanation for a filter that collapses.
+    without which a judge cannot be read. The cost counts the tokens of all workers, padding left out.
+    Raises ValueError where no sample teaches, where `work_dir` holds another run's checkpoint, and for a loss that is no
+    longer finite; FilterCollapse (a ValueError) with an explanation for a filter that collapses.
     """
     started = time.perf_counter()
     taught = [sample for sample in samples if objective.teaches(sample)]
@@ -215,9 +215,8 @@ def fit(
             dataloader_pin_memory=False, use_cpu=not torch.cuda.is_available(),
             ddp_find_unused_parameters=workers > 1, label_names=["outcome_B"], log_level="error",
         )  # fmt: skip
-        arguments._n_gpu = min(
-            arguments.n_gpu, 1
-        )  # several GPUs in one process would each need an item: use a launcher
+        # Several GPUs in one process would each need an item of the dataset; a launcher gives each a process.
+        arguments._n_gpu = min(arguments.n_gpu, 1)
         fitting = Fitting(scorer, objective)
         callbacks: list[TrainerCallback] = [FiniteLoss()]
         if on_update and every:

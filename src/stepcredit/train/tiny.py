@@ -231,6 +231,7 @@ class _Bar(ProgressCallback):  # type: ignore[misc]
 
 
 def computes_bfloat16() -> bool:
+    """Whether this processor multiplies in bfloat16 itself (a GPU that does, or AMX), so that bf16 pays."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
