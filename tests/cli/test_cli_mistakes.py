@@ -31,6 +31,7 @@ WRONG = {
     "not a number": (lines(*GOOD) + b'{"problem": "p", "attempt": "a", "correct": NaN}\n', "line 5: field 'correct': got NaN"),
     "not UTF-8": (lines(*GOOD) + b'{"problem": "caf\xe9", "attempt": "a", "correct": true}\n', "line 5: byte 16 is not UTF-8"),
     "truncated gzip": (gzip.compress(lines(*GOOD) * 400)[:-30], "not a complete gzip file"),
+    "one array over several lines": (b'[\n{"problem": "p", "attempt": "a", "correct": true}\n]', "allowed: one JSON object a line"),
     "not JSON": (lines(*GOOD) + b'{"problem": "p", "att', "line 5: not valid JSON"),
     "empty file": (b"", "no readable row"),
 }  # fmt: skip
@@ -86,6 +87,8 @@ def test_a_marker_that_the_tokenizer_merges_is_named(tmp_path, write_lines, caps
         (["train", "IN", "OUT", *TINY, "--lr", "nan"], "--lr is nan; allowed: a finite number ("),
         (["train", "IN", "OUT", *TINY, "--lr", ".inf"], "--lr is inf; allowed: a finite number"),
         (["train", "IN", "OUT", *TINY, "--fp", "NaN"], "--fp is NaN; allowed: a finite number ("),
+        (["train", "IN", "OUT", *TINY, "--updates", "0"], "updates are 0, batch_size 8; allowed: 1 or more"),
+        (["train", "IN", "OUT", *TINY, "--updates", "1.5"], "--updates is 1.5; allowed: a whole number ("),
         (["train", "IN", "OUT", *TINY, "--lr", "0"], "lr is 0.0; allowed: above 0"),
         (["train", "IN", "OUT", *TINY, "--judge", "shared_head"], "name the policy with --backbone"),
         (["train", "IN", "OUT", *TINY, "--label_updates", "3"], "without a credit whose labels would teach them"),
@@ -176,11 +179,20 @@ def test_a_row_without_a_trajectory_is_named_and_can_be_left_out(scorer, write_l
     path, out = write_lines([*rows, empty]), tmp_path / "o.jsonl"
     arguments = ["score", str(path), str(out), "--scorer", str(scorer)]
     assert main(arguments) == 2
-    assert "line 7: the row holds no trajectory: query, actions and rewards are null" in one_line(capsys)
+    assert "line 7: the row holds no trajectory: actions and rewards are null or missing" in one_line(capsys)
     assert main([*arguments, "--on_error", "skip"]) == 0
     assert "1 bad rows left out" in capsys.readouterr().err
     assert main(["evaluate", str(out), "--on_error", "skip", "--num_list", "[1,2]", "--num_resamples", "20"]) == 0
     assert "step_auroc" in capsys.readouterr().out
+
+
+def test_an_answer_that_stands_elsewhere_is_hinted_at(write_lines, tmp_path, capsys):
+    path = write_lines([{**row, "attempt": f"so the answer is {n + 1}", "answer": n + 1} for n, row in enumerate(GOOD)])
+    arguments = ["verify", str(path), str(tmp_path / "v.jsonl"), "--verifier", "numeric"]
+    assert main(arguments) == 0
+    assert "hint: no attempt is right; --verify.extract says where" in capsys.readouterr().err
+    assert main([*arguments, "--verify.extract", "after_answer_is"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_ids_that_number_the_rows_are_hinted_at(write_lines, tmp_path, capsys):

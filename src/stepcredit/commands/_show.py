@@ -65,8 +65,8 @@ def bar(label: str, total: int | None = None) -> Iterator[Any]:
 def interval(cell: Estimate | Mapping[str, Any] | None) -> str:
     """A value [low, high] with three digits; a dash for what was never computed.
 
-    >>> interval(Estimate(0.5, 0.25, 0.75, 10, "accuracy")), interval(None)
-    ('0.500 [0.250, 0.750]', '–')
+    >>> interval(Estimate(0.5, -1e-9, 0.75, 10, "accuracy")), interval(None)
+    ('0.500 [0.000, 0.750]', '–')
     """
     if cell is None:
         return "–"
@@ -78,8 +78,12 @@ def interval(cell: Estimate | Mapping[str, Any] | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     if low is None or high is None or math.isnan(low) or math.isnan(high):
-        return f"{value:.3f}"
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+        return _digits(value)
+    return f"{_digits(value)} [{_digits(low)}, {_digits(high)}]"
+
+
+def _digits(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.3f}"  # + 0.0: never -0.000
 
 
 def run_table(run: Mapping[str, Any]) -> None:

@@ -125,6 +125,8 @@ def run(  # noqa: D417  # the parser fills in what is not described
         raise ValueError("a shared_head sits on a policy's network: name the policy with --backbone")
     if lr is not None and lr <= 0:
         raise ValueError(f"lr is {lr}; allowed: above 0")
+    if batch_size < 1 or (updates is not None and updates < 1):
+        raise ValueError(f"updates are {updates}, batch_size {batch_size}; allowed: 1 or more")
     teaching = Teaching(
         pooling=pooling, link=link, recovery=recovery, fp=fp, fn=fn, temperature=temperature, credit=credit,
         chain_labels=chain_labels, self_supervised=self_supervised, warmup_updates=warmup_updates,

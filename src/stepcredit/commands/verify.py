@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -69,6 +70,11 @@ def run(  # noqa: D417  # the parser fills in what is not described
     tally = _tally.Tally()
     write(out, tally.counted(decided()))
     tally.show(f"wrote {out}")
+    if verifier is not None and not tally.kinds["right"]:
+        print(
+            "stepcredit: hint: no attempt is right; --verify.extract says where in an attempt its answer stands",
+            file=sys.stderr,
+        )
     if before.total():
         print(f"{before[True]} of the {before.total()} outcomes recorded before agree")
 

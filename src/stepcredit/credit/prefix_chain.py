@@ -7,7 +7,8 @@
 Outcomes alone, no judge, no further rollout: the attempts a group-sampled problem already has form a tree of prefixes,
 and one right attempt through a prefix speaks for all who share it. Ours; the chain is RSP's (arXiv:2609.39220), the
 idea that shared prefixes are what identifies outcome-only credit is Monte Carlo's (Math-Shepherd, arXiv:2312.08935).
-`hazard` and `fp` None: both are fitted to the trees given, by maximum likelihood over a grid, one value for all.
+`hazard` None: fitted to the trees given, by maximum likelihood over a grid, one value for all. fp and fn are never
+fitted: outcomes cannot tell luck from repair. Set fp to what the domain knows, such as one over the number of answers.
 Per step, training on (label, weight) by BCE is one EM step of the chain's likelihood on trees from constant rates.
 Raises ValueError for a hazard outside (0, 1) or impossible verifier rates.
 Degenerate: a problem whose attempts share no step reduces to the single-attempt posterior, which leans to equal blame;
@@ -17,7 +18,6 @@ a step below which nothing is scored stays NaN, weight 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 
@@ -27,12 +27,11 @@ from stepcredit.core.tree import prefix_of
 from stepcredit.core.types import Credit, Floats, Ints, Tree
 
 HAZARDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
-FALSE_POSITIVES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 
 
 @register("credit", paper="arXiv:2609.39220", kind="label")
 def prefix_chain(
-    trees: Tree | Sequence[Tree], *, hazard: float | None = None, recovery: float = 0.0, fp: float | None = None,
+    trees: Tree | Sequence[Tree], *, hazard: float | None = None, recovery: float = 0.0, fp: float = 0.0,
     fn: float = 0.0,
 ) -> Credit | list[Credit]:  # fmt: skip
     """Posterior soundness of each step given all outcomes of its problem; a single tree gives a single credit."""
@@ -42,11 +41,10 @@ def prefix_chain(
     for name, given in (("hazard", hazard), ("recovery", 1 - recovery if recovery else None)):
         if given is not None and not 0 < given < 1:
             raise ValueError(f"{name} must lie in (0, 1), got {hazard if name == 'hazard' else recovery}")
-    check_rates(fp or 0.0, fn)
+    check_rates(fp, fn)
     forest = _forest(many)
-    grid = product(HAZARDS if hazard is None else (hazard,), [f for f in FALSE_POSITIVES if f + fn < 1] if fp is None else (fp,))
-    found = [_posterior(forest, h, recovery, f, fn) for h, f in grid]
-    best = max(found, key=lambda one: one.log_likelihood)  # ties: the earlier, smaller rates
+    found = [_posterior(forest, h, recovery, fp, fn) for h in (HAZARDS if hazard is None else (hazard,))]
+    best = max(found, key=lambda one: one.log_likelihood)  # ties: the smaller hazard
     credits = [_credit(tree, node_N, forest, best) for tree, node_N in zip(many, forest[3], strict=True)]
     return credits[0] if isinstance(trees, Tree) else credits
 

@@ -86,7 +86,8 @@ def _parse(raw: bytes, place: str, on_bad: OnBad) -> dict[str, Any] | None:
         )
         return None
     except (ValueError, RecursionError) as error:
-        on_bad(place, f"not valid JSON ({error}): {short(raw[:80].decode('utf-8', 'replace'))}")
+        hint = "; allowed: one JSON object a line" if raw.strip() in (b"[", b"{") else ""
+        on_bad(place, f"not valid JSON ({error}): {short(raw[:80].decode('utf-8', 'replace'))}{hint}")
         return None
     if nan:
         on_bad(

@@ -30,8 +30,8 @@ def matches(row: dict[str, Any]) -> bool:
 
 def parse(fields: Fields) -> Iterator[Record]:
     """One Record a row."""
-    if not any(fields.has(name) for name in ("query", "actions", "rewards")):
-        raise ValueError("the row holds no trajectory: query, actions and rewards are null")
+    if not fields.has("actions") and not fields.has("rewards"):
+        raise ValueError("the row holds no trajectory: actions and rewards are null or missing")
     query = fields.text("query")
     actions = _strings(fields, "actions")
     observations = _strings(fields, "observations")

@@ -21,7 +21,8 @@ from stepcredit.core.aggregate import Aggregation
 from stepcredit.core.layout import Layout
 from stepcredit.core.readout import Link, Readout
 from stepcredit.core.rng import rng
-from stepcredit.core.types import Credit, Floats, Outcome, Problem, Record, Step, Tree
+from stepcredit.core.types import Record
+from stepcredit.recipes._sprm_filter import sprm_filter
 
 AGGREGATION: dict[str, Aggregation] = {
     "softmin": "min",
@@ -250,30 +251,6 @@ def _start_biases(rows: Sequence[Any], readout: Readout) -> list[float]:
     mean_steps = float(np.mean([row.num_steps for row in rows]))
     start = 1 - (1 - base) ** (1 / mean_steps) if readout.link == "retry" else base ** (1 / mean_steps)
     return [float(np.log(start / (1 - start))), *([RARE] if readout.link == "free" else [])]
-
-
-def sprm_filter(weighting: Literal["paper", "released"]) -> Callable[[Floats, Floats, Floats], tuple[Floats, Floats]]:
-    """`credit/self_supervised` on one batch of scores, for the trainer's `relabel`."""
-    from stepcredit.credit.self_supervised import self_supervised
-
-    def relabel(score_BS: Floats, outcome_B: Floats, step_BS: Floats) -> tuple[Floats, Floats]:
-        rows = [np.flatnonzero(mask) for mask in step_BS]
-        trees = [_bare_chain(len(row), outcome) for row, outcome in zip(rows, outcome_B, strict=True)]
-        scores = [Credit(np.r_[np.nan, score_S[row]], "value", np.r_[0.0, np.ones(len(row))], "judge")
-                  for row, score_S in zip(rows, score_BS, strict=True)]  # fmt: skip
-        label_BS, weight_BS = np.full(score_BS.shape, np.nan), np.zeros(score_BS.shape)
-        for index, credit in enumerate(self_supervised(trees, scores=scores, weighting=weighting)):
-            label_BS[index, rows[index]], weight_BS[index, rows[index]] = credit.values_N[1:], credit.weight_N[1:]
-        return label_BS, weight_BS
-
-    return relabel
-
-
-def _bare_chain(num_steps: int, reward: float) -> Tree:
-    """A chain with an outcome and no text: all the filter looks at."""
-    scored = Outcome(reward, correct=reward > 0.5) if np.isfinite(reward) else None
-    steps = (Step("", kind="prompt", sampled=False), *[Step("")] * num_steps)
-    return Tree(Problem("", ""), steps, np.arange(num_steps + 1) - 1, (*[None] * num_steps, scored))
 
 
 def identifiability(
