@@ -30,6 +30,8 @@ ReadAt = Literal["on", "pre"]
 class Layout:
     r"""The template. `read="on"` scores at the marker, `"pre"` at the token before it (SPRM's released code).
 
+    `show_problem=False` leaves prompt and prompt_end out: what the judge cannot see cannot excuse a step.
+
     >>> Layout(marker="\n").render(Problem("p", "2+3=?"), [Step("2+3=5")])
     ('2+3=?\n2+3=5\n', ((11, 12),))
     """
@@ -38,6 +40,7 @@ class Layout:
     prompt_end: str = "\n"
     within: str = " "
     read: ReadAt = "on"
+    show_problem: bool = True
 
     def __post_init__(self) -> None:
         if not self.marker:
@@ -61,7 +64,8 @@ class Layout:
         lead, turns = _turns(steps)
         if not turns:
             raise ValueError(f"problem {problem.id!r}: an attempt without a sampled step has nothing to score")
-        context = problem.prompt + self.prompt_end + "".join(step.text + self.within for step in lead)
+        shown = problem.prompt + self.prompt_end if self.show_problem else ""
+        context = shown + "".join(step.text + self.within for step in lead)
         return context, [self.within.join(step.text for step in turn) for turn in turns]
 
     def _spans(self, context: str, turns: Sequence[str]) -> tuple[tuple[int, int], ...]:

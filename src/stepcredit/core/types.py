@@ -1,5 +1,6 @@
 """The data that flows through stepcredit: frozen records, one worked example each.
 
+One file on purpose, though over 300 lines: it is the vocabulary of the package, read whole once.
 Everything else in the package is a function between these types. Axes stand in array names (N nodes, S steps,
 T tokens, C channels); NaN or None always means "never computed", zero means "computed, and zero".
 """

@@ -10,7 +10,9 @@ The arm "+ recorded" replaces a share of the synthetic plans by recorded ones un
 each half of the problems and judges the other half.
 
 Step truth (the simulator's) measures; the oracle arm alone is trained on it. Errors are decoded without a threshold.
-Settings were chosen on synthetic plans. Dependences to know of: the demonstrator's mix of slips was fitted by hand to the
+Settings were chosen on synthetic plans, with one exception: a first look at what was picked among the recorded plans of
+the development split prompted, and missed goals among synthetic plans confirmed, that the state view repeats the goal
+after "end". Dependences to know of: the demonstrator's mix of slips was fitted by hand to the
 kinds of first errors among the recorded plans; most recorded problems have four blocks, and so renamed twins among the
 synthetic ones (the same prompt is never trained on); the state layout shows effects, never preconditions
 (`recipes/_plans.py`). An empty plan is `unparsed`: never trained on, a wrong pick, its wrong step is "end".

@@ -37,6 +37,9 @@ from stepcredit.recipes._pools import Pools, credited, make_pools, until_first_e
 
 NULLS = "nulls"
 CHANCE = 0.2  # a broken chain modulo 5 still ends right one time in five: known of the domain, not measured on it
+# The judge does not see the problem: a judge that sees a later times-zero may excuse an error before it, and no outcome
+# would object. What it cannot see identifies the credit; the lines themselves repeat the operations.
+LAYOUT = Layout(marker="\n", show_problem=False)
 ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
@@ -51,8 +54,8 @@ ARMS: dict[str, Arm] = {
         Arm("softmin", Teaching("softmin")),
         Arm("geometric_mean", Teaching("geometric_mean")),
         Arm("outcome_broadcast", Teaching("broadcast")),
-        Arm("self_supervised_paper", Teaching(self_supervised="paper", warmup_updates=100)),
-        Arm("self_supervised_released", Teaching(self_supervised="released", warmup_updates=100)),
+        Arm("self_supervised_paper", Teaching(self_supervised="paper", warmup_updates=200)),
+        Arm("self_supervised_released", Teaching(self_supervised="released", warmup_updates=200)),
         Arm("outcome_last", Teaching("last"), "control"),
         Arm("oracle", Teaching(credit="oracle", chain_labels=True), "oracle"),
     )
@@ -73,22 +76,20 @@ class Size:
     arms: tuple[str, ...]
 
 
-ALL = tuple(name for name in ARMS if name not in ("latent_chain_recovery", "outcome_last"))
+MAIN = ("oracle", "latent_chain", "outcome_broadcast", "self_supervised_released")
 SIZES: dict[str, Size] = {
     "quick": Size(200, 40, 20, 8, 4, 5, 0, ("latent_chain", "outcome_broadcast", "oracle")),
-    "demo": Size(
-        12000, 1000, 2000, 150, 16, 400, 100, ("prefix_then_chain", "latent_chain", "outcome_broadcast", "oracle")
-    ),
-    "small": Size(20000, 1000, 3000, 300, 16, 400, 200, ALL),
-    "full": Size(20000, 1000, 3000, 300, 16, 3000, 500, ALL),
+    "demo": Size(12000, 1000, 2000, 150, 16, 600, 200, ("latent_chain", "outcome_broadcast", "oracle")),
+    "small": Size(20000, 1000, 3000, 300, 16, 1000, 500, MAIN),
+    "full": Size(20000, 1000, 3000, 300, 16, 3000, 500, tuple(ARMS)),
 }
 EXPECTATION = (
     "Written before the run, after tuning on seed 1. Oracle step labels are the ceiling at equal updates, near .95 first-error "
-    "F1. The free latent chain, and the same after a start on shared prefixes, come closest without a step label, near .7: an "
-    "error that a later times-zero absorbs leaves no trace in an outcome. The derivation link, which has no repair, is below "
-    "them; softmin and the geometric mean are near it; outcome broadcast estimates success, not soundness, and localises "
-    "worst. Self-supervised filters stay trainable after a warm-up and gain little over broadcast. Majority vote barely "
-    "beats a random pick, because slips are systematic. The aim of 0.95 of the oracle's F1 will not be reached in 400 updates."
+    "F1. The free latent chain comes closest without a step label, near .8 after 1,000 updates and still rising: an error that "
+    "a later times-zero absorbs leaves no trace in its own outcome. Outcome broadcast estimates success, not soundness, and "
+    "localises worst. The self-supervised filter stays trainable after a warm-up and gains little over broadcast. Majority "
+    "vote barely beats a random pick, because slips are systematic. Aim: 0.95 of the oracle's F1 and of its best-of-16 gain "
+    "over majority; at this budget we expect 0.85 of the F1."
 )
 
 
@@ -182,7 +183,7 @@ class _Study:
             train = credited(train, arm.teaching.credit, fp=CHANCE)
         return run_arm(
             arm, train, self.pools.test, backbone=Backbone(str(self.pools.policy)), budget=self.budget, seed=self.seed,
-            num_list=num_sizes(self.plan), layout=Layout(marker="\n"), every=self.plan.every, shown=4, progress=self.progress,
+            num_list=num_sizes(self.plan), layout=LAYOUT, every=self.plan.every, shown=4, progress=self.progress,
         )  # fmt: skip
 
 
