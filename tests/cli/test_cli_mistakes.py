@@ -120,6 +120,7 @@ def test_a_marker_that_the_tokenizer_merges_is_named(tmp_path, write_lines, caps
         (["evaluate", "IN", "--threshold", "0.5", "--choose_on", "0.5"], "not both"),
         (["evaluate", "IN", "--threshold", "inf"], "--threshold is inf; allowed: a finite number"),
         (["evaluate", "IN", "--choose_on", "1.5"], "between 0 and 1"),
+        (["evaluate", "IN", "--choose_on", "0.5", "--split", "0.2"], "give one of them"),
         (["evaluate", "nowhere.jsonl"], "no such file"),
         (["report", "nowhere"], "no such file"),
         (["run", "nothing"], "no recipes method 'nothing'"),

@@ -4,7 +4,6 @@ A published reward model lost 4 F1 points because its training text had no separ
 the tensors that reach the network are recorded in each use and compared, before and after a save.
 """
 
-import gc
 import json
 
 import numpy as np
@@ -40,15 +39,7 @@ every_case = pytest.mark.parametrize(("kind", "tokenizer", "layout"), CASES)
 every_marker = pytest.mark.parametrize(("kind", "tokenizer", "layout"), CASES[::2])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    """One thread, and the Trainer's garbage collection after each run spared the libraries' own objects."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.freeze()
-    yield
-    gc.unfreeze()
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

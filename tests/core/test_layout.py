@@ -175,3 +175,10 @@ def test_pad_says_what_is_real():
     assert token_ids_BT.tolist() == [[5, 6, 7], [8, 9, 0]]
     assert attention_BT.tolist() == [[True, True, True], [True, True, False]]
     assert read_BS.tolist() == [[2, 0], [0, 1]] and step_BS.tolist() == [[True, False], [True, True]]
+
+
+def test_a_hidden_problem_leaves_the_steps_and_their_markers_alone():
+    problem, steps = Problem("p", "3 *0"), [Step("3*0=0")]
+    text, spans = Layout(marker="\n", show_problem=False).render(problem, steps)
+    assert text == "3*0=0\n"
+    assert spans == ((5, 6),)

@@ -48,6 +48,17 @@ def test_an_attempt_without_outcome_says_nothing_and_gets_nothing_of_its_own():
     assert np.isnan(credit.values_N[4]) and credit.weight_N[4] == 0
 
 
+def test_the_state_passes_through_what_the_policy_did_not_write():
+    # what a tool answers cannot break an attempt: steps a, b share the blame as if nothing stood between them
+    plain = group(("a b", WRONG), ("c d", RIGHT))
+    shown = [[step for text in words for step in (Step(text), Step("42 rows", kind="tool_result", sampled=False))]
+             for words in ("ab", "cd")]  # fmt: skip
+    credit = prefix_chain(star(Problem("p", "?"), shown, [WRONG, RIGHT]), hazard=0.2, fp=0.1)
+    bare = prefix_chain(plain, hazard=0.2, fp=0.1)
+    np.testing.assert_allclose(credit.values_N[[1, 3, 5, 7]], bare.values_N[1:])
+    np.testing.assert_allclose(credit.weight_N[[1, 3, 5, 7]], bare.weight_N[1:])
+
+
 def test_a_hazard_left_open_is_that_of_highest_likelihood():
     # 20 problems of 10 one-step attempts, one wrong each: the share of wrong steps is .1, and .1 is on the grid
     trees = [group(*[(f"s{i}", WRONG if i == 0 else RIGHT) for i in range(10)]) for _ in range(20)]

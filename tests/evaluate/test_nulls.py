@@ -118,6 +118,7 @@ def test_no_null_sees_truth_or_correctness():
         for a, b in zip(first[name], second[name], strict=True):
             for one, other in zip(a.judgments, b.judgments, strict=True):
                 assert np.array_equal(one.step_scores_S, other.step_scores_S, equal_nan=True), name
+                assert np.array_equal(one.score, other.score, equal_nan=True), name
 
 
 def test_nulls_that_cannot_be_had_say_why():

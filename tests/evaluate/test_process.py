@@ -77,9 +77,9 @@ def test_a_chain_judge_needs_no_threshold():
     # a_S = .1 < 1/2; (1 - keep) S before: .1, .9 * .3 = .27, .63 * .85 = .5355 -> the last step
     judgment = Judgment(0.1, [0.9, 0.63, 0.1], channels={"keep": [0.9, 0.7, 0.15]})
     assert predict_first_error(judgment) == 2
-    # Recovery: keep alone says broken (.135), but the filtered state ends above 1/2: no error.
-    repaired = Judgment(0.8, [0.9, 0.3, 0.8], channels={"keep": [0.9, 0.3, 0.5]})
-    assert predict_first_error(repaired) == -1
+    # A repair does not undo an error: the state ends sound (.8), yet .9 * .3 * .9 = .243 says that some step broke it.
+    repaired = Judgment(0.8, [0.9, 0.3, 0.8], channels={"keep": [0.9, 0.3, 0.9]})
+    assert predict_first_error(repaired) == 1
     assert predict_first_error(repaired, 0.5) == 1
 
 

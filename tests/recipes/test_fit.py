@@ -1,6 +1,5 @@
 """From records to a saved scorer, end to end on a few chain problems: each way of teaching, and what is left behind."""
 
-import gc
 import json
 import math
 from dataclasses import replace
@@ -26,15 +25,7 @@ SMALL = Backbone(tokenizer="word", hidden=16, layers=1, heads=2)
 SHORT = Budget(num_updates=6, batch_size=32, learning_rate=1e-2, max_tokens=200)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    """One thread, and the Trainer's garbage collection after each run spared the libraries' own objects."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.freeze()
-    yield
-    gc.unfreeze()
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -119,6 +119,21 @@ def test_process_over_counts_each_attempt_once():
     assert found["error_accuracy"].value == 1.0 and found["error_accuracy"].n == 1
 
 
+def test_process_over_is_the_mean_over_seeds_and_pools_nothing():
+    bad = plan("pick-up c")  # truth: pick-up sound, "end" wrong
+    good = plan("unstack b a", "put-down b", "pick-up a", "stack a b", problem_id="q")
+
+    def judged(sound, wrong):
+        scores = (Judgment(0.5, [sound, wrong]), Judgment(0.5, [sound] * 5))
+        return [Record(r.tree, r.credits, (j,)) for r, j in zip((bad, good), scores, strict=True)]
+
+    # The first seed flags "end" and keeps the good plan (F1 1), the second flags every first step (0), the third nothing
+    # (0): mean 1/3. Pooled accuracies 1/3 and 2/3 would make it .44. AUROC 1, 1 and 1/2; pooled scores would mix scales.
+    found = process_over([judged(0.9, 0.4), judged(0.3, 0.1), judged(0.8, 0.8)], rng=rng(0), num_resamples=10)
+    assert found["processbench_f1"].value == pytest.approx(1 / 3)
+    assert found["step_auroc"].value == pytest.approx(2.5 / 3)
+
+
 @pytest.mark.skipif(not DATA.is_file(), reason="the recorded plans are not here")
 def test_recorded_verdicts_agree_with_the_simulator_and_empty_plans_are_unparsed():
     given = list(islice(_plans.recorded(DATA, TASK), 550))

@@ -1,6 +1,5 @@
 """Fitting a step scorer: the same run whether killed or not, the same data in every epoch, and what stops it."""
 
-import gc
 import math
 import os
 import subprocess
@@ -18,16 +17,7 @@ from stepcredit.train import prm
 from stepcredit.train._watch import WINDOW, CollapseWatch
 from stepcredit.train.prm import Fitting, Objective, fit, schedule
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    """One thread, and the Trainer's garbage collection after each run spared the libraries' own objects."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.freeze()
-    yield
-    gc.unfreeze()
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Bag(nn.Module):

@@ -55,6 +55,8 @@ def run(  # noqa: D417  # the parser fills in what is not described
     hint_ids(given)
     cut = None if threshold is None else Threshold(threshold)
     share = _share(choose_on)
+    if share is not None and split and split != share:
+        raise ValueError(f"choose_on sets {share:g} of the problems aside, split {split:g}; give one of them")
     chosen = _drawn(given, split or share or 0.0, seed)
     if choose_on is not None and share is None:
         other = group(records(choose_on, reading))

@@ -57,6 +57,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
     prompt_end: str = "\n",
     within: str = " ",
     read: ReadAt = "on",
+    show_problem: bool = True,
     seed: int = 0,
     threads: int | None = None,
     reading: Reading,
@@ -103,6 +104,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
         prompt_end: Text between problem and first step.
         within: Text between a step and what the environment answered.
         read: Score at the marker, or at the token before it.
+        show_problem: Whether the judge sees the problem; what it cannot see cannot excuse a step.
         seed: The same seed gives the same scorer.
         threads: Processor threads (all when not given).
     """
@@ -118,7 +120,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
     registry.get("pooling", pooling)
     if marker is None:
         marker = "\n" if judge == "shared_head" else "<step>"
-    layout = Layout(unescaped(marker), unescaped(prompt_end), unescaped(within), read)
+    layout = Layout(unescaped(marker), unescaped(prompt_end), unescaped(within), read, show_problem)
     if backbone is not None and backbone.lower() == "none":
         backbone = None
     if judge == "shared_head" and backbone is None:

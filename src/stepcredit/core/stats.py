@@ -219,3 +219,20 @@ def clustered_bootstrap(
         return Estimate(value, NAN, NAN, count, unit)
     low, high = np.quantile(replicate_R, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(value, float(low), float(high), count, unit)
+
+
+def clustered_mean(
+    value_C: ArrayLike, unit: str, *, rng: Rng, num_resamples: int = 1000, level: float = 0.95
+) -> Estimate:
+    """Mean over clusters of one number each, [C], with the interval of `clustered_bootstrap`; n is the clusters.
+
+    Degenerate: one cluster has no interval (NaN); none, or a number that is not finite, is a ValueError.
+
+    >>> clustered_mean([0.5, 0.5], "accuracy", rng=np.random.default_rng(0)).low
+    0.5
+    """
+    array = _vector(value_C, "values")
+    return clustered_bootstrap(
+        lambda total: ratio(total[..., 0], total[..., 1]), np.stack([array, np.ones_like(array)], axis=1), unit,
+        rng=rng, num_resamples=num_resamples, level=level,
+    )  # fmt: skip

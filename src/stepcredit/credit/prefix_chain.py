@@ -1,6 +1,6 @@
 """The hidden chain on shared prefixes: attempts that begin alike exonerate each other's beginnings.
 
-    state ok / broken at the end of each distinct prefix;  keep = 1 - hazard, fix = `recovery` on every step
+    state ok / broken at the end of each distinct prefix;  keep = 1 - hazard (1 - recovery), fix = recovery on every step
     P(outcome = right) = a (1 - fn) + (1 - a) fp at the end of each attempt
     label_n = P(kept at n | was ok before n, all outcomes of the problem),   weight_n = P(was ok before n | the same)
 
@@ -10,6 +10,7 @@ idea that shared prefixes are what identifies outcome-only credit is Monte Carlo
 `hazard` None: fitted to the trees given, by maximum likelihood over a grid, one value for all. fp and fn are never
 fitted: outcomes cannot tell luck from repair. Set fp to what the domain knows, such as one over the number of answers.
 Per step, training on (label, weight) by BCE is one EM step of the chain's likelihood on trees from constant rates.
+The state passes through steps the policy did not write unchanged: keep = 1, fix = 0.
 Raises ValueError for a hazard outside (0, 1) or impossible verifier rates.
 Degenerate: a problem whose attempts share no step reduces to the single-attempt posterior, which leans to equal blame;
 a step below which nothing is scored stays NaN, weight 0.
@@ -24,7 +25,7 @@ import numpy as np
 from stepcredit.core.chain import TreePosterior, check_rates, tree_posterior
 from stepcredit.core.registry import register
 from stepcredit.core.tree import prefix_of
-from stepcredit.core.types import Credit, Floats, Ints, Tree
+from stepcredit.core.types import Bools, Credit, Floats, Ints, Tree
 
 HAZARDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 
@@ -49,11 +50,11 @@ def prefix_chain(
     return credits[0] if isinstance(trees, Tree) else credits
 
 
-Forest = tuple[Ints, Floats, Floats, list[Ints]]
+Forest = tuple[Ints, Floats, Floats, list[Ints], Bools]
 
 
 def _forest(trees: Sequence[Tree]) -> Forest:
-    """Parents, right and wrong endings of all distinct prefixes, and where each tree's nodes stand among them."""
+    """Parents, right and wrong endings of all distinct prefixes, where each tree's nodes stand, which are sampled."""
     parents: list[Ints] = []
     right: list[Floats] = []
     wrong: list[Floats] = []
@@ -73,13 +74,14 @@ def _forest(trees: Sequence[Tree]) -> Forest:
         wrong.append(num_wrong)
         places.append(prefix_N + offset)
         offset += tree.num_nodes
-    return np.concatenate(parents), np.concatenate(right), np.concatenate(wrong), places
+    sampled_N = np.concatenate([tree.sampled_N for tree in trees])
+    return np.concatenate(parents), np.concatenate(right), np.concatenate(wrong), places, sampled_N
 
 
 def _posterior(forest: Forest, hazard: float, recovery: float, fp: float, fn: float) -> TreePosterior:
-    parent_N, num_right_N, num_wrong_N, _ = forest
-    keep_N = np.full(parent_N.size, 1.0 - hazard * (1.0 - recovery))
-    return tree_posterior(parent_N, num_right_N, num_wrong_N, keep_N, np.full(parent_N.size, recovery), fp=fp, fn=fn)
+    parent_N, num_right_N, num_wrong_N, _, sampled_N = forest
+    keep_N = np.where(sampled_N, 1.0 - hazard * (1.0 - recovery), 1.0)
+    return tree_posterior(parent_N, num_right_N, num_wrong_N, keep_N, np.where(sampled_N, recovery, 0.0), fp=fp, fn=fn)
 
 
 def _credit(tree: Tree, place_N: Ints, forest: Forest, found: TreePosterior) -> Credit:

@@ -59,6 +59,18 @@ class Attempt:
             return None
         return self.judgment.step_scores_S
 
+    @property
+    def unbroken_S(self) -> Floats | None:
+        """P(no error so far), what "first error" truth is about; None where the judge scores no steps.
+
+        The running product of `keep` where a chain judge has it: its step score is P(sound now), and a state that was
+        repaired is sound again after an error. The step scores of any other judge.
+        """
+        if self.judgment is None or self.step_scores_S is None:
+            return None
+        keep_S = self.judgment.channels.get("keep")
+        return self.step_scores_S if keep_S is None else np.cumprod(keep_S)
+
 
 def attempts(records: Sequence[Record]) -> list[Attempt]:
     """All attempts of the records, in order. Truth below 1/2 is wrong, from 1/2 on right.

@@ -28,7 +28,11 @@ def auroc(score_U: ArrayLike, label_U: ArrayLike) -> float:
 
 def _auroc_of(total: Floats) -> Floats:
     """AUROC from counts of right, then wrong, units per score group in rising order, [..., 2 G]."""
-    right, wrong = np.split(total, 2, axis=-1)
+    return auroc_of_counts(*np.split(total, 2, axis=-1))
+
+
+def auroc_of_counts(right: Floats, wrong: Floats) -> Floats:
+    """AUROC from counts of right and of wrong units per score group in rising order, [..., G] each; one class is NaN."""
     below = np.cumsum(wrong, axis=-1) - wrong / 2
     return ratio((right * below).sum(axis=-1), right.sum(axis=-1) * wrong.sum(axis=-1))
 

@@ -126,10 +126,10 @@ def scored_pairs(
         if of == "attempt":
             score_S = np.array([attempt_score(attempt.judgment, scoring)])
             label_S = np.array([np.nan if attempt.right is None else float(attempt.right)])
-        elif attempt.step_scores_S is None:
+        elif attempt.unbroken_S is None:
             continue
         else:
-            score_S, label_S = attempt.step_scores_S, prefix_labels(attempt.truth_S)
+            score_S, label_S = attempt.unbroken_S, prefix_labels(attempt.truth_S)
         known = ~np.isnan(score_S) & ~np.isnan(label_S)
         scores.extend(score_S[known].tolist())
         labels.extend(label_S[known].tolist())

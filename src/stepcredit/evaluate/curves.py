@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 from stepcredit.core.aggregate import Scoring, attempt_score, vote
 from stepcredit.core.protocols import Rng
-from stepcredit.core.stats import clustered_bootstrap, ratio
+from stepcredit.core.stats import clustered_mean, ratio
 from stepcredit.core.types import Estimate, Floats, Ints, Record
 from stepcredit.evaluate._attempts import NothingToMeasure, attempts, by_problem
 
@@ -190,19 +190,17 @@ def curves(
             ]
         if not baselines:
             del worth[f"random_of_{num}"]
-        found |= {name: _mean_of(np.array(values), "accuracy", rng, num_resamples) for name, values in worth.items()}
+        found |= {
+            name: clustered_mean(values, "accuracy", rng=rng, num_resamples=num_resamples)
+            for name, values in worth.items()
+        }
         for other in ("random", "majority"):
             if f"{other}_of_{num}" in worth and judged:
                 gain = np.array(worth[f"best_of_{num}"]) - np.array(worth[f"{other}_of_{num}"])
-                found[f"best_of_{num}_minus_{other}"] = _mean_of(gain, "difference in accuracy", rng, num_resamples)
+                found[f"best_of_{num}_minus_{other}"] = clustered_mean(
+                    gain, "difference in accuracy", rng=rng, num_resamples=num_resamples
+                )
     return found
-
-
-def _mean_of(value_P: Floats, unit: str, rng: Rng, num_resamples: int) -> Estimate:
-    sums = np.stack([value_P, np.ones_like(value_P)], axis=1)
-    return clustered_bootstrap(
-        lambda t: ratio(t[..., 0], t[..., 1]), sums, unit, rng=rng, num_resamples=num_resamples
-    )  # fmt: skip
 
 
 def picked(
@@ -238,4 +236,6 @@ def picked(
         for index, chance in zip(pool.index_G, pick_probability(pool.score_G, num), strict=True):
             share_of[kind_A[index]][row] += chance
     ranked = sorted(share_of, key=lambda kind: -share_of[kind].sum())
-    return {kind: _mean_of(share_of[kind], "share of picks", rng, num_resamples) for kind in ranked}
+    return {
+        kind: clustered_mean(share_of[kind], "share of picks", rng=rng, num_resamples=num_resamples) for kind in ranked
+    }

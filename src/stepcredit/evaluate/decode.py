@@ -40,8 +40,9 @@ class Threshold:
 def predict_first_error(judgment: Judgment | None, threshold: float | None = None) -> int | None:
     """The first wrong step a judgment points at; -1 for none, None for a miss.
 
-    Without a threshold a chain judge (channel `keep`) is decoded by `core.chain.decode_first_error` with its last step
-    score as a_S, and any other judge at the declared 0.5; with one, the first step whose score is under it. A judge
+    Without a threshold a chain judge (channel `keep`) is decoded by `core.chain.decode_first_error`: is it likelier than
+    not that some step broke a sound state, and if so which? A later repair does not undo an error. Any other judge is
+    cut at the declared 0.5; with a threshold, it is the first step whose score is under it. A judge
     that stopped early has still answered if it flagged a step before it stopped; else, as with an abstention or a
     judge that scores no steps, the attempt is missed.
 
@@ -53,9 +54,7 @@ def predict_first_error(judgment: Judgment | None, threshold: float | None = Non
     score_S = judgment.step_scores_S
     if threshold is None and "keep" in judgment.channels:
         keep_S = judgment.channels["keep"]
-        if np.isnan(keep_S).any() or np.isnan(score_S[-1]):
-            return None
-        return decode_first_error(keep_S, final=float(score_S[-1]))
+        return None if np.isnan(keep_S).any() else decode_first_error(keep_S)
     stop_S = np.isnan(score_S) | (score_S < (0.5 if threshold is None else threshold))
     if not stop_S.any():
         return -1

@@ -42,7 +42,7 @@ def process(
     `error_accuracy`, `correct_accuracy`, `processbench_f1`, `first_error_accuracy` (exact index over all attempts);
     `right_answer_f1`, the same F1 among attempts whose answer is right, where a wrong step does not show in the
     outcome; `binary_f1_wrong`, `binary_f1_right` (prefix truth; a step from the predicted first error on is called
-    wrong); `step_auroc` (score against "no error so far"); `step_auroc_local` (against each step's own label; a chain
+    wrong); `step_auroc` (P(no error so far) against "no error so far"); `step_auroc_local` (against each step's own label; a chain
     judge answers with `keep`); `invalid_rate` (missing or unreadable judgments, misses in every accuracy and F1; they
     have no rank, so AUROC is over the others). A threshold's own split is left out. What has no class to compare is
     absent from the result. Raises ValueError without any recorded truth.
@@ -88,7 +88,7 @@ def process(
         )
         if not np.isnan(f1.value):
             found[f"binary_f1_{positive}"] = f1
-    score_U = np.concatenate([_or_unknown(a.step_scores_S, a) for a in given])
+    score_U = np.concatenate([_or_unknown(a.unbroken_S, a) for a in given])
     keep_U = np.concatenate([_or_unknown(_keep(a), a) for a in given])
     for name, shown_U, label_U in (
         ("step_auroc", score_U, prefix_U),

@@ -16,7 +16,7 @@ import numpy as np
 from stepcredit.core.rng import rng
 from stepcredit.core.stats import ratio
 from stepcredit.core.types import Bools, Estimate, Floats, Ints
-from stepcredit.evaluate.auroc import auroc
+from stepcredit.evaluate.auroc import auroc, auroc_of_counts
 
 GROUPS = 200  # score groups of a resampled AUROC; the value itself is exact
 
@@ -75,10 +75,7 @@ class Splits:
                 np.add.at(cells_X, np.ravel_multi_index(np.broadcast_arrays(*at), shape), 1.0)
 
         def within(total: Floats) -> Floats:  # [..., S, 2 halves, 2 classes, groups] -> [..., S]
-            wrong, right = total[..., 0, :], total[..., 1, :]
-            below = np.cumsum(wrong, axis=-1) - wrong / 2
-            pairs = right.sum(axis=-1) * wrong.sum(axis=-1)
-            return np.asarray(ratio((right * below).sum(axis=-1), pairs).mean(axis=-1))
+            return np.asarray(auroc_of_counts(total[..., 1, :], total[..., 0, :]).mean(axis=-1))
 
         return self._measured(cells_X.reshape(shape), within, float(exact_SH.mean()), len(label_U), "AUROC")
 
