@@ -125,3 +125,12 @@ def test_a_collapse_needs_both_classes_and_unscored_steps_do_not_count():
     assert not one_sided.collapsed and np.isnan(one_sided.kept_share_right) and "Undecided" in one_sided.lines()[1]
     partial = diagnostics.filter_state(np.array([0.9, np.nan, 0.1]), np.array([1.0, 1.0, np.nan]))
     assert (partial.num_right, partial.num_wrong) == (1, 0)
+
+
+def test_agreement_on_filtered_states_says_nothing():
+    """Why `rank_agreement` is to be given local rates: without repair two unrelated fits agree on the states, not on keep."""
+    rng = np.random.default_rng(0)
+    keep = [[rng.uniform(0.05, 0.95, 6) for _ in range(200)] for _ in range(2)]
+    states = [[chain.filtered(k, np.zeros(6)) for k in fit] for fit in keep]
+    assert np.isclose(diagnostics.rank_agreement(*states).spearman, 1)
+    assert abs(diagnostics.rank_agreement(*keep).spearman) < 0.15

@@ -44,3 +44,8 @@ def test_two_letters_are_no_choice_and_nothing_is_unparsed():
 def test_a_gold_answer_that_is_no_letter_is_refused():
     with pytest.raises(ValueError, match=r"'p'.*'blue' is no option letter"):
         verdicts("blue", ["(B)"])
+
+
+def test_a_letter_in_any_form_is_one_vote():
+    said = [[Step(f"So the answer is {answer}")] for answer in ("(B)", "b.", "B) blue ball", "(A) or (B)")]
+    assert [o.answer for o in choice(Problem("p", PROMPT, "B"), said)] == ["B", "B", "B", "(A) or (B)"]

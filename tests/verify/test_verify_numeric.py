@@ -56,3 +56,10 @@ def test_a_gold_answer_that_is_no_number_is_refused():
         verdicts("twelve", ["12"])
     with pytest.raises(ValueError, match="absolute=-1"):
         verdicts("12", ["12"], absolute=-1)
+
+
+def test_equal_numbers_are_one_vote():
+    said = numeric(
+        Problem("p", "?", 1234), [[Step(text)] for text in ("1,234", "1234.0", "$1234", "0.5", "50%", "5 or 6")]
+    )
+    assert [o.answer for o in said] == ["1234", "1234", "1234", "1/2", "1/2", "5 or 6"]

@@ -154,7 +154,9 @@ def rank_agreement(first: Sequence[Floats], second: Sequence[Floats]) -> RankAgr
     """Mean within-attempt Spearman and Kendall (tau-b) of two fits' step scores, and Spearman over all steps.
 
     Only the within-attempt numbers speak of step credit: two fits that agree on which *attempts* are bad already
-    agree over all steps. Degenerate: attempts of one step, or with constant scores, are counted and left out.
+    agree over all steps. Give what is said of each step by itself (`keep`, `fix`, `ok`): the filtered state of a chain
+    without repair falls along every attempt, so that any two fits agree on it. Degenerate: attempts of one step, or with
+    constant scores, are counted and left out.
     """
     spearmans, kendalls = [], []
     for first_S, second_S in zip(first, second, strict=True):

@@ -69,7 +69,7 @@ class Attempt:
         if self.judgment is None or self.step_scores_S is None:
             return None
         keep_S = self.judgment.channels.get("keep")
-        return self.step_scores_S if keep_S is None else np.cumprod(keep_S)
+        return self.step_scores_S if keep_S is None else np.cumprod(keep_S, dtype=np.float64)
 
 
 def attempts(records: Sequence[Record]) -> list[Attempt]:

@@ -43,17 +43,26 @@ def estimate(cell: Mapping[str, Any] | None) -> str:
     '0.791 [0.772, 0.810]'
     >>> estimate({"value": 0.5}), estimate({"value": None, "low": 0.1, "high": 0.2}), estimate(None)
     ('0.500', '–', '–')
+    >>> estimate({"value": -6e-18, "low": 0.0, "high": 3e-17})
+    '0.000 [0.000, 0.000]'
     """
     if cell is None or absent(cell.get("value")):
         return DASH
     bounds: list[Any] = [cell.get("low"), cell.get("high")]
-    known = [float(bound) for bound in bounds if not absent(bound)]
-    style = _style([float(cell["value"]), *known])
-    value = _with_style(float(cell["value"]), style)
+    bounds = [bound if absent(bound) else _snapped(float(bound)) for bound in bounds]
+    known = [bound for bound in bounds if not absent(bound)]
+    centre = _snapped(float(cell["value"]))
+    style = _style([centre, *known])
+    value = _with_style(centre, style)
     if not known:
         return value
-    low, high = (DASH if absent(bound) else _with_style(float(bound), style) for bound in bounds)
+    low, high = (DASH if absent(bound) else _with_style(bound, style) for bound in bounds)
     return f"{value} [{low}, {high}]"
+
+
+def _snapped(value: float) -> float:
+    """Residue of sums that cancel exactly is zero: 1e-17 of an accuracy is no difference."""
+    return 0.0 if abs(value) < 1e-12 else value
 
 
 def short(value: Any) -> str:

@@ -76,10 +76,12 @@ def gold_answer(problem: Problem) -> str:
 
 
 def outcomes(
-    problem: Problem, solutions: Sequence[Solution], rule: Extraction, decide: Callable[[str], Verdict], verifier: str
-) -> list[Outcome]:
+    problem: Problem, solutions: Sequence[Solution], rule: Extraction, decide: Callable[[str], Verdict], verifier: str,
+    *, form: Callable[[str], object] = str,
+) -> list[Outcome]:  # fmt: skip
     """One Outcome per solution. `decide(answer)` says right or wrong, None for an answer it cannot read, or how it failed.
 
+    `form` writes an answer that could be read in one way, so that equal answers are one vote ("1,234" and "1234.0").
     Nothing to extract is "unparsed"; an answer stated but unreadable ("12 or 13" where a number is due) is scored 0 with
     `well_formed=False`: the attempt answered, and not rightly. A timeout or an error carries no reward.
     """
@@ -94,7 +96,8 @@ def outcomes(
             found.append(Outcome(answer=answer, status=verdict, verifier=verifier))
         else:
             right = verdict is True
-            found.append(Outcome(float(right), right, verdict is not None, answer, "scored", verifier))
+            said = answer if verdict is None else str(form(answer))
+            found.append(Outcome(float(right), right, verdict is not None, said, "scored", verifier))
     return found
 
 

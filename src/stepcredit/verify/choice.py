@@ -21,7 +21,7 @@ _STATED = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z])([).:]|$))\s*(.*)")
 def choice(
     problem: Problem, solutions: Sequence[Solution], *, extract: Extraction = "after_answer_is"
 ) -> list[Outcome]:
-    """Reward 1 iff the stated letter is the gold letter, else 0.
+    """Reward 1 iff the stated letter is the gold letter, else 0. The outcome's answer is the letter, in upper case.
 
     Degenerate: nothing to extract is "unparsed"; an extracted text that is no single choice is wrong, not well-formed.
     Raises ValueError for a gold answer that is missing or no option letter.
@@ -39,7 +39,7 @@ def choice(
         stated = _letter(answer, problem.prompt)
         return None if stated is None else stated == gold
 
-    return outcomes(problem, solutions, extract, same, "choice")
+    return outcomes(problem, solutions, extract, same, "choice", form=lambda answer: _letter(answer, problem.prompt))
 
 
 def _letter(answer: str, prompt: str) -> str | None:

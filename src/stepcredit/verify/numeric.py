@@ -34,6 +34,7 @@ def numeric(
 ) -> list[Outcome]:
     """Reward 1 iff |answer - gold| <= max(absolute, relative * |gold|), else 0; exact by default (0.5 = 1/2 = 50%).
 
+    The outcome's answer is the number in lowest terms.
     Degenerate: nothing to extract is "unparsed"; an extracted text that is not one number is wrong, not well-formed.
     Raises ValueError for a gold answer that is missing or no number, and for a tolerance below 0 or not finite.
 
@@ -52,7 +53,7 @@ def numeric(
         value = number(answer)
         return None if value is None else abs(value - gold) <= margin
 
-    return outcomes(problem, solutions, extract, near, "numeric")
+    return outcomes(problem, solutions, extract, near, "numeric", form=number)
 
 
 def number(text: str) -> Fraction | None:
