@@ -98,6 +98,8 @@ def attempts_shown(records: Sequence[Record], arm: str) -> list[dict[str, Any]]:
     for record in records:
         tree = record.tree
         scores = np.array([j.score for j in record.judgments])
+        if np.isnan(scores).all():
+            continue
         for index in dict.fromkeys([int(np.nanargmax(scores)), int(np.nanargmin(scores))]):
             found.append(_shown(record, tree.leaves[index], index, arm))
     return found
@@ -121,26 +123,34 @@ def _shown(record: Record, leaf: int, index: int, arm: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def save_result(result: ArmResult, path: Path) -> None:
-    """Write atomically, so that an interrupted study goes on from its finished arms."""
+def save_results(results: Mapping[str, ArmResult], path: Path) -> None:
+    """Write results by name as one file, atomically, so that an interrupted study goes on from what is finished."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(asdict(result)), encoding="utf-8")
+    partial.write_text(json.dumps({name: asdict(result) for name, result in results.items()}), encoding="utf-8")
     os.replace(partial, path)
 
 
-def load_result(path: Path) -> ArmResult | None:
-    """A finished arm, or None."""
+def load_results(path: Path) -> dict[str, ArmResult] | None:
+    """Finished results by name, or None."""
     if not path.is_file():
         return None
-    given = json.loads(path.read_text(encoding="utf-8"))
+    return {name: _read_back(given) for name, given in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def _read_back(given: dict[str, Any]) -> ArmResult:
     given["estimates"] = {name: Estimate(**one) for name, one in given["estimates"].items()}
     given["learning"] = [tuple(point) for point in given["learning"]]
     return ArmResult(**given)
 
 
 def combined(results: Sequence[ArmResult], name: str) -> Estimate | None:
-    """One number over seeds: a t-interval over several, the interval over problems for one; None where absent."""
+    """One number over seeds: a t-interval over several, the interval over problems for one; None where absent.
+
+    Also None where any seed collapsed: a mean over the survivors would look like a mean over all.
+    """
+    if any(r.failed for r in results):
+        return None
     found = [r.estimates[name] for r in results if name in r.estimates]
     if not found:
         return None
@@ -165,7 +175,8 @@ def table(
         cells = {c: cell for c in columns if (cell := as_cell(combined(found, c))) is not None}
         costs = [r.cost for r in found if r.cost]
         cost = {key: float(np.mean([c[key] for c in costs])) for key in (costs[0] if costs else {})}
-        notes = "; ".join(sorted({r.failed for r in found if r.failed}))
+        fallen = [r.failed for r in found if r.failed]
+        notes = f"{len(fallen)} of {len(found)} seeds collapsed: {fallen[0]}" if fallen else ""
         rows.append({"arm": name, "kind": kinds[name], "cells": cells, "cost": cost, "note": notes})
     return {"columns": list(columns), "rows": rows}
 

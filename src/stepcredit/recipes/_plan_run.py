@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import stepcredit
 from stepcredit.core import diagnostics
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import first_error
-from stepcredit.core.types import Cost, Record
+from stepcredit.core.types import Cost, Floats, Judgment, Record
 from stepcredit.evaluate import nulls, predict_first_error
 from stepcredit.recipes import _plans
 from stepcredit.recipes._over_seeds import best_of_over, picked_over, process_over
@@ -83,9 +82,16 @@ def _trained(fits: Mapping[str, Sequence[Judged]], seeds: Sequence[int]) -> str:
 
 def _agreement(of: Sequence[Judged]) -> list[str]:
     """Whether seeds agree on the steps of the same attempt: the mark of identified credit."""
-    keep = [[r.judgments[0].step_scores_S for r in fit.records if r.judgments[0].status == "scored"] for fit in of]
-    found = [diagnostics.rank_agreement(a, b) for a, b in pairwise(keep) if len(a) == len(b)]
-    return [line for agreement in found[:1] for line in agreement.lines()]
+    if len(of) < 2:
+        return []
+    pairs = [(a.judgments[0], b.judgments[0]) for a, b in zip(of[0].records, of[1].records, strict=True)]
+    local = [(_local(a), _local(b)) for a, b in pairs if a.status == b.status == "scored"]
+    return diagnostics.rank_agreement([a for a, _ in local], [b for _, b in local]).lines()
+
+
+def _local(judgment: Judgment) -> Floats:
+    """What a judge says of each step by itself: running scores of any two chains fall together and always agree."""
+    return judgment.channels.get("keep", judgment.step_scores_S)
 
 
 def _located(of: Sequence[Judged]) -> str:

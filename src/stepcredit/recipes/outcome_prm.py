@@ -13,29 +13,35 @@ mechanisms and their failure modes, not the numbers. The world has systematic sl
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from stepcredit import __version__
 from stepcredit.core import registry
 from stepcredit.core.layout import Layout
+from stepcredit.core.stats import over_seeds
 from stepcredit.recipes._arms import (
     Arm,
     ArmResult,
     combined,
     curve,
-    load_result,
+    load_results,
     null_results,
     result_rows,
     run_arm,
-    save_result,
+    save_results,
     table,
 )  # fmt: skip
 from stepcredit.recipes._fit import Backbone, Budget, Teaching
 from stepcredit.recipes._pools import Pools, credited, make_pools, until_first_error
 
 NULLS = "nulls"
+REVISION = 2  # raise it when code that decides an arm's numbers changes
+DECLARED = "latent_chain"  # the label-free arm that is compared with the oracle, named before the run
 CHANCE = 0.2  # a broken chain modulo 5 still ends right one time in five: known of the domain, not measured on it
 # The judge does not see the problem: a judge that sees a later times-zero may excuse an error before it, and no outcome
 # would object. What it cannot see identifies the credit; the lines themselves repeat the operations.
@@ -76,11 +82,10 @@ class Size:
     arms: tuple[str, ...]
 
 
-MAIN = ("oracle", "latent_chain", "outcome_broadcast", "self_supervised_released")
 SIZES: dict[str, Size] = {
     "quick": Size(200, 40, 20, 8, 4, 5, 0, ("latent_chain", "outcome_broadcast", "oracle")),
     "demo": Size(12000, 1000, 2000, 150, 16, 600, 200, ("latent_chain", "outcome_broadcast", "oracle")),
-    "small": Size(20000, 1000, 3000, 300, 16, 1000, 500, MAIN),
+    "small": Size(20000, 1000, 3000, 300, 16, 1000, 500, tuple(ARMS)),
     "full": Size(20000, 1000, 3000, 300, 16, 3000, 500, tuple(ARMS)),
 }
 EXPECTATION = (
@@ -105,7 +110,14 @@ def outcome_prm(
     budget = Budget(num_updates=num_updates or plan.num_updates, batch_size=batch_size, learning_rate=learning_rate,
                     max_tokens=256, dtype="auto")  # fmt: skip
     found = arm_results(size, seeds, arms=[*names, NULLS], out=out, budget=budget, progress=progress)
-    config = {"size": size, "plan": asdict(plan), "budget": asdict(budget), "arms": {n: asdict(ARMS[n]) for n in names}}
+    config = {
+        "size": size,
+        "chance": CHANCE,
+        "layout": asdict(LAYOUT),
+        "plan": asdict(plan),
+        "budget": asdict(budget),
+        "arms": {n: asdict(ARMS[n]) for n in names},
+    }
     return _report(
         {n: found[n] for n in names}, {n: r for n, r in found.items() if n not in names}, seeds, num_sizes(plan), config
     )
@@ -130,29 +142,28 @@ def arm_results(
     plan = SIZES[size]
     budget = budget or Budget(num_updates=plan.num_updates, learning_rate=5e-4, max_tokens=256, dtype="auto")
     results: dict[str, list[ArmResult]] = {name: [] for name in arms if name != NULLS}
-    key = f"{size}-{budget.num_updates}x{budget.batch_size}-{budget.learning_rate:g}"
     for seed in seeds:
         study = _Study(plan, budget, seed, Path(out), progress)
         for name in arms:
-            where = Path(out) / "arms" / key / str(seed)
+            where = Path(out) / "arms" / study.key / str(seed)
             if name == NULLS:
-                for null, found in _nulls(study, where / NULLS).items():
+                for null, found in _nulls(study, where / f"{NULLS}.json").items():
                     results.setdefault(null, []).append(found)
                 continue
-            known = load_result(where / f"{name}.json")
+            path = where / f"{name}.json"
+            known = load_results(path)
             if known is None:
-                known = study.run(ARMS[name])
-                save_result(known, where / f"{name}.json")
-            results[name].append(known)
+                known = {name: study.run(ARMS[name])}
+                save_results(known, path)
+            results[name].append(known[name])
     return results
 
 
-def _nulls(study: _Study, where: Path) -> dict[str, ArmResult]:
-    known = {path.stem: found for path in sorted(where.glob("*.json")) if (found := load_result(path))}
-    if not known:
+def _nulls(study: _Study, path: Path) -> dict[str, ArmResult]:
+    known = load_results(path)
+    if known is None:
         known = null_results(study.pools.test, seed=study.seed, num_list=num_sizes(study.plan))
-        for name, found in known.items():
-            save_result(found, where / f"{name}.json")
+        save_results(known, path)
     return known
 
 
@@ -165,6 +176,13 @@ class _Study:
     seed: int
     out: Path
     progress: bool
+
+    @property
+    def key(self) -> str:
+        """What finished arms are kept under: everything that decides them but the arm's name and the seed."""
+        plan = {name: value for name, value in asdict(self.plan).items() if name not in ("arms", "every")}
+        parts = [REVISION, plan, asdict(self.budget), asdict(LAYOUT), {name: asdict(arm) for name, arm in ARMS.items()}]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     @functools.cached_property
     def pools(self) -> Pools:
@@ -210,7 +228,7 @@ def _report(
         for name, found in results.items() if found and found[0].learning
     ]  # fmt: skip
     run: dict[str, Any] = {
-        "title": "Step scores from outcomes alone: the chain world", "seeds": list(seeds), "config": config,
+        "title": "Step scores from outcomes alone: the chain world", "seeds": list(seeds), "config": config, "version": __version__,
         "expectation": EXPECTATION, "summary": _summary(results, top),
         "table": table(everyone, kinds, columns), "results": result_rows(everyone, kinds, columns),
         "curves": {"best_of_n": series},
@@ -234,22 +252,21 @@ def _sentences(found: list[ArmResult], warnings: bool) -> list[str]:
 
 
 def _summary(results: dict[str, list[ArmResult]], top: int) -> list[str]:
-    """How the best label-free arm stands to the oracle, in the issue's two ratios."""
-    f1 = {name: estimate for name, found in results.items() if (estimate := combined(found, "processbench_f1"))}
-    free = {name: estimate.value for name, estimate in f1.items() if ARMS[name].kind == "label-free"}
-    if not free or "oracle" not in f1:
-        return []
-    best = max(free, key=lambda name: free[name])
-    found = [
-        f"Best label-free arm by F1: {best}, {free[best] / f1['oracle'].value:.2f} of the oracle's at equal updates."
-    ]
-    gains = {name: combined(one, f"best_of_{top}_minus_majority") for name, one in results.items()}
-    roof = gains["oracle"]
-    by_gain = {name: gain.value for name in free if (gain := gains[name])}
-    if by_gain and roof and roof.value > 0:
-        top_arm = max(by_gain, key=lambda name: by_gain[name])
-        found.append(
-            f"Best label-free arm by best-of-{top}: {top_arm}, gain over majority {by_gain[top_arm]:+.3f}, "
-            f"{by_gain[top_arm] / roof.value:.2f} of the oracle's {roof.value:+.3f}."
-        )
+    """How the label-free arm declared beforehand stands to the oracle: two ratios, and the paired difference over seeds."""
+    ours, oracle = results.get(DECLARED, []), results.get("oracle", [])
+    found = []
+    for metric, what in (
+        ("processbench_f1", "first-error F1"),
+        (f"best_of_{top}_minus_majority", f"best-of-{top} gain over majority"),
+    ):
+        pair = [combined(one, metric) for one in (ours, oracle)]
+        if pair[0] is None or pair[1] is None or pair[1].value <= 0:
+            continue
+        line = f"{DECLARED}, declared beforehand: {what} {pair[0].value:.3f}, {pair[0].value / pair[1].value:.2f} of the oracle's {pair[1].value:.3f}"
+        if len(ours) > 1:
+            gap = over_seeds(
+                [a.estimates[metric].value - b.estimates[metric].value for a, b in zip(ours, oracle, strict=True)], what
+            )
+            line += f" (difference {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], {gap.n} seeds paired)"
+        found.append(line + ".")
     return found
