@@ -113,6 +113,7 @@ def test_a_marker_that_the_tokenizer_merges_is_named(tmp_path, write_lines, caps
         (["verify", "IN", "OUT", "--verifier", "exact"], "answer"),
         (["verify", "IN", "OUT", "--verifier", "exact", "--truth", "true"], "need a --task"),
         (["credit", "IN", "OUT", "--method", "oracle"], "has no 'truth'; it has: none"),
+        (["train", "IN", "OUT", "--credit", "truth"], "recorded truth is only measured against"),
         (["credit", "IN", "OUT", "--method", "latent_chain"], "needs a judge: give --judge"),
         (["credit", "IN", "OUT", "--method", "group_mean", "--write_as", "stepwise"], "a credit of kind advantage"),
         (["credit", "IN", "OUT", "--method", "magic"], "no credit method 'magic'"),

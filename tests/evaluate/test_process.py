@@ -7,6 +7,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from stepcredit.core.tree import star
 from stepcredit.core.types import Credit, Judgment, Outcome, Problem, Record, Step
+from stepcredit.evaluate._attempts import attempts
 from stepcredit.evaluate.auroc import auroc, auroc_estimate
 from stepcredit.evaluate.decode import Threshold, choose_threshold, predict_first_error
 from stepcredit.evaluate.f1 import binary_f1, processbench_f1
@@ -31,6 +32,31 @@ def plain(*scores):
 
 def fresh():
     return np.random.default_rng(0)
+
+
+def test_a_repaired_chain_is_ranked_by_whether_an_error_was_made():
+    # both attempts end sound (.9), one broke at its second step: running products of keep .9, .09, .081 against .9, .81, .73
+    broke = Judgment(0.9, [0.9, 0.1, 0.9], channels={"keep": [0.9, 0.1, 0.9]})
+    clean = Judgment(0.9, [0.9, 0.9, 0.9], channels={"keep": [0.9, 0.9, 0.9]})
+    found = process([record_of("p", [[1, 0, 1], [1, 1, 1]], [broke, clean])], rng=fresh(), num_resamples=10)
+    assert (
+        found["step_auroc"].value == 1.0
+    )  # by the state alone the broken attempt's last step would tie with sound ones
+
+
+def test_a_threshold_cuts_the_chance_of_no_error_so_far():
+    repaired = Judgment(0.9, [0.9, 0.1, 0.9], channels={"keep": [0.9, 0.1, 0.9]})
+    assert predict_first_error(repaired, 0.85) == 1
+    late = Judgment(0.9, [0.9, 0.85, 0.9], channels={"keep": [0.9, 0.85, 0.9]})
+    assert predict_first_error(late, 0.7) == 2  # .9 * .85 * .9 = .689, although the state stands at .9
+
+
+@pytest.mark.parametrize(
+    ("status", "right"), [("unparsed", False), ("truncated", False), ("timeout", None), ("error", None)]
+)
+def test_a_verifier_that_failed_has_said_nothing_and_no_answer_is_a_wrong_one(status, right):
+    tree = star(Problem("p", "?"), [[Step("s")]], [Outcome(status=status)])
+    assert attempts([Record(tree)])[0].right is right
 
 
 def test_processbench_f1_is_the_harmonic_mean_of_two_accuracies():

@@ -113,6 +113,10 @@ def run(  # noqa: D417  # the parser fills in what is not described
     from stepcredit.core.layout import Layout
     from stepcredit.recipes._fit import Backbone, Budget, Teaching, check_phases, fit_scorer, save_scorer
 
+    if credit == "truth":
+        raise ValueError(
+            "recorded truth is only measured against; for a control, copy it first: stepcredit credit IN OUT --method oracle"
+        )
     target = _checked_target(out)
     if judge == "linear":
         _linear(_rows(input, reading), target, link, credit, seed)

@@ -39,12 +39,12 @@ class Attempt:
 
     @property
     def right(self) -> bool | None:
-        """Whether the answer is right: `correct` where recorded, else full reward; None where no verifier has looked.
+        """Whether the answer is right: `correct` where recorded, else full reward; None where nobody knows.
 
-        A verifier that looked and could not score (unparsed, truncated, timeout, ...) leaves a wrong attempt: it
-        cannot be handed out as an answer.
+        An attempt without a readable answer (unparsed, truncated) is wrong: it cannot be handed out. A verifier that
+        failed (timeout, error) or abstained has said nothing of the attempt.
         """
-        if self.outcome is None:
+        if self.outcome is None or self.outcome.status in ("timeout", "error", "abstained"):
             return None
         if self.outcome.status != "scored":
             return False
@@ -61,15 +61,20 @@ class Attempt:
 
     @property
     def unbroken_S(self) -> Floats | None:
-        """P(no error so far), what "first error" truth is about; None where the judge scores no steps.
-
-        The running product of `keep` where a chain judge has it: its step score is P(sound now), and a state that was
-        repaired is sound again after an error. The step scores of any other judge.
-        """
+        """`unbroken` of the judgment, None where the judge scores no steps."""
         if self.judgment is None or self.step_scores_S is None:
             return None
-        keep_S = self.judgment.channels.get("keep")
-        return self.step_scores_S if keep_S is None else np.cumprod(keep_S, dtype=np.float64)
+        return unbroken(self.judgment)
+
+
+def unbroken(judgment: Judgment) -> Floats:
+    """P(no error so far), [S]: what "first error" truth is about.
+
+    The running product of `keep` where a chain judge has it: its step score is P(sound now), and a state that was
+    repaired is sound again after an error. The step scores of any other judge.
+    """
+    keep_S = judgment.channels.get("keep")
+    return judgment.step_scores_S if keep_S is None else np.cumprod(keep_S, dtype=np.float64)
 
 
 def attempts(records: Sequence[Record]) -> list[Attempt]:

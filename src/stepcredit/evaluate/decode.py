@@ -14,7 +14,7 @@ import numpy as np
 
 from stepcredit.core.chain import decode_first_error
 from stepcredit.core.types import Floats, Judgment, Record
-from stepcredit.evaluate._attempts import attempts
+from stepcredit.evaluate._attempts import attempts, unbroken
 from stepcredit.evaluate.f1 import processbench_f1
 
 
@@ -42,7 +42,7 @@ def predict_first_error(judgment: Judgment | None, threshold: float | None = Non
 
     Without a threshold a chain judge (channel `keep`) is decoded by `core.chain.decode_first_error`: is it likelier than
     not that some step broke a sound state, and if so which? A later repair does not undo an error. Any other judge is
-    cut at the declared 0.5; with a threshold, it is the first step whose score is under it. A judge
+    cut at the declared 0.5; with a threshold, it is the first step whose P(no error so far) is under it. A judge
     that stopped early has still answered if it flagged a step before it stopped; else, as with an abstention or a
     judge that scores no steps, the attempt is missed.
 
@@ -51,10 +51,10 @@ def predict_first_error(judgment: Judgment | None, threshold: float | None = Non
     """
     if judgment is None or judgment.status != "scored" or judgment.step_scores_S.size == 0:
         return None
-    score_S = judgment.step_scores_S
-    if threshold is None and "keep" in judgment.channels:
-        keep_S = judgment.channels["keep"]
+    keep_S = judgment.channels.get("keep")
+    if threshold is None and keep_S is not None:
         return None if np.isnan(keep_S).any() else decode_first_error(keep_S)
+    score_S = unbroken(judgment)
     stop_S = np.isnan(score_S) | (score_S < (0.5 if threshold is None else threshold))
     if not stop_S.any():
         return -1
@@ -70,7 +70,7 @@ def choose_threshold(records: Sequence[Record], split: Collection[str]) -> Thres
     Raises ValueError where the split holds no judged attempt with a wrong step, or none without.
     """
     chosen = frozenset(split)
-    known = [(a.step_scores_S, a.first_error) for a in attempts(records) if a.problem_id in chosen]
+    known = [(a.unbroken_S, a.first_error) for a in attempts(records) if a.problem_id in chosen]
     pairs = [(score_S, t) for score_S, t in known if t is not None and score_S is not None]
     truth = [t for _, t in pairs]
     if -1 not in truth or max(truth) < 0:
