@@ -7,6 +7,7 @@ ast, so that nothing heavy is imported.
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "formats.md": _between(ROOT / "docs" / "formats.md", "formats", format_table()),
         ROOT / "docs" / "papers.md": papers(),
         ROOT / "docs" / "api.md": api(),
+        ROOT / "docs" / "claims.md": claims(),
     }
 
 
@@ -94,6 +96,23 @@ def papers() -> str:
     for row in (row for family in registry.FAMILIES for row in catalog(family)):
         if "arXiv:" not in row.paper and row.paper != "ours":
             lines.append(f"| {_linked(row.paper)} | | [{_path(row, '')}](../{_path(row)}) |")
+    return "\n".join(lines) + "\n"
+
+
+def claims() -> str:
+    """claims/results.json as a table: every claim that was run, whatever came out."""
+    lines = [
+        "# Claims\n",
+        "Written before the run, measured over untouched seeds, judged by the interval of the paired difference. Written by",
+        "docs/generate.py from claims/results.json; `make claims` measures again.\n",
+        "| claim | paper | expected | difference | seeds | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    source = ROOT / "claims" / "results.json"
+    for row in json.loads(source.read_text(encoding="utf-8"))["results"] if source.is_file() else []:
+        gap = f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}] {row['unit']}"
+        cells = [row["statement"], _linked(row["paper"]), row["expect"], gap, len(row["seeds"]), f"**{row['verdict']}**"]
+        lines.append("| " + " | ".join(_cell(str(cell)) for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
