@@ -111,7 +111,14 @@ def claims() -> str:
     source = ROOT / "claims" / "results.json"
     for row in json.loads(source.read_text(encoding="utf-8"))["results"] if source.is_file() else []:
         gap = f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}] {row['unit']}"
-        cells = [row["statement"], _linked(row["paper"]), row["expect"], gap, len(row["seeds"]), f"**{row['verdict']}**"]
+        cells = [
+            row["statement"],
+            _linked(row["paper"]),
+            row["expect"],
+            gap,
+            len(row["seeds"]),
+            f"**{row['verdict']}**",
+        ]
         lines.append("| " + " | ".join(_cell(str(cell)) for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
