@@ -166,7 +166,8 @@ def test_decoding_needs_no_threshold_on_steps():
     assert chain.decode_first_error(np.array([0.7, 0.3, 0.9])) == 1
     # blames .5, .5 * 1 and a sure survivor: a tie goes to the earliest step
     assert chain.decode_first_error(np.array([0.5, 0.0, 1.0])) == 0
-    assert chain.decode_first_error(np.array([0.7, 0.3, 0.9]), final=0.8) == -1  # recovered
+    # S_S = .9 * .9 * .65 = .527, just over one half: no error, although the last step alone is the likeliest
+    assert chain.decode_first_error(np.array([0.9, 0.9, 0.65])) == -1
 
 
 def test_bad_rates_and_shapes_are_refused():

@@ -103,18 +103,19 @@ def posterior(
     return Posterior(pair[:, 0, 0] + pair[:, 1, 0], pair[:, 0].sum(-1), pair[:, 0, 0], pair[:, 1, 0], first)
 
 
-def decode_first_error(keep_S: Floats, final: float | None = None) -> int:
+def decode_first_error(keep_S: Floats) -> int:
     """0-based first error without a threshold to tune; -1 for "no error".
 
-    If a_S < 1/2 the first error is argmax_j (1 - keep_j) S_(j-1), with S_j = prod_{i<=j} keep_i; `final` is a_S and
-    defaults to S_S. Ties go to the earliest step. Needs the whole attempt and no step label.
+    With S_j = prod_{i<=j} keep_i, P(no step broke a sound state): if S_S < 1/2 the first error is argmax_j
+    (1 - keep_j) S_(j-1). Not a_S < 1/2: a repair does not undo an error. Ties go to the earliest step. Needs the whole
+    attempt and no step label.
 
     >>> decode_first_error(np.array([0.9, 0.2, 0.6])), decode_first_error(np.array([0.9, 0.9]))
     (1, -1)
     """
     keep = np.asarray(keep_S, dtype=np.float64)
     survive = np.cumprod(keep)
-    if (survive[-1] if final is None else final) >= 0.5:
+    if survive[-1] >= 0.5:
         return -1
     return int(np.argmax((1.0 - keep) * np.concatenate([[1.0], survive[:-1]])))
 
