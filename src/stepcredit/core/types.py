@@ -273,6 +273,17 @@ class Judgment:
         if (self.status == "scored") != bool(np.isfinite(self.score)):
             raise ValueError(f"a judgment is scored exactly when its score is finite; got {self.status}, {self.score}")
 
+    @property
+    def local_scores_S(self) -> Floats:
+        """What the judge says of each step by itself: `keep`, the `fix` of a retry chain, `ok`; else its step scores.
+
+        Two chains always agree on running scores, which fall along every attempt; on these they need not.
+        """
+        for name in ("keep", "fix", "ok"):
+            if name in self.channels:
+                return self.channels[name]
+        return self.step_scores_S
+
 
 @dataclass(frozen=True)
 class Preference:

@@ -16,10 +16,12 @@ from stepcredit.core.layout import Layout
 from stepcredit.core.protocols import Judge
 from stepcredit.core.rng import rng
 from stepcredit.core.stats import over_seeds
+from stepcredit.core.tree import first_error
 from stepcredit.core.types import Estimate, Record
-from stepcredit.evaluate import evaluate, nulls, predict_first_error
+from stepcredit.evaluate import evaluate, nulls, picked, predict_first_error
 from stepcredit.evaluate.calibration import reliability, scored_pairs
 from stepcredit.recipes._fit import Backbone, Budget, Teaching, fit_scorer
+from stepcredit.recipes._probes import Probes
 
 COLUMNS = ("processbench_f1", "step_auroc", "right_answer_f1")
 
@@ -35,7 +37,10 @@ class Arm:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What one arm reached with one seed: all numbers, its curve of best-of-N and of learning, sentences, cost."""
+    """What one arm reached with one seed: all numbers, its curve of best-of-N and of learning, sentences, cost.
+
+    `told`: what the judge says of each step of the probes' attempts; `picks`: shares of best-of-N by kind of first error.
+    """
 
     estimates: dict[str, Estimate]
     learning: list[tuple[int, float, float]] = field(default_factory=list)
@@ -44,6 +49,8 @@ class ArmResult:
     cost: dict[str, float] = field(default_factory=dict)
     attempts: list[dict[str, Any]] = field(default_factory=list)
     failed: str = ""
+    told: list[list[float]] = field(default_factory=list)
+    picks: dict[str, float] = field(default_factory=dict)
 
 
 def judged(records: Sequence[Record], judge: Judge) -> list[Record]:
@@ -56,7 +63,7 @@ def judged(records: Sequence[Record], judge: Judge) -> list[Record]:
 def run_arm(
     arm: Arm, train: Sequence[Record], test: Sequence[Record], *, backbone: Backbone, budget: Budget, seed: int,
     num_list: Sequence[int], layout: Layout | None = None, every: int = 0, curve_problems: int = 60, shown: int = 0,
-    progress: bool = False,
+    probes: Probes | None = None, progress: bool = False,
 ) -> ArmResult:  # fmt: skip
     """Teach and measure. A collapsed filter is a result: `failed` says why, and nothing else is filled."""
     learning: list[tuple[int, float, float]] = []
@@ -64,7 +71,9 @@ def run_arm(
     def look(update: int, judge: Any) -> None:
         some = evaluate(judged(test[:curve_problems], judge), rng=rng(seed, "curve"), num_list=[max(num_list)],
                         with_nulls=False, num_resamples=2)  # fmt: skip
-        learning.append((update, some["processbench_f1"].value, some[f"best_of_{max(num_list)}"].value))
+        f1, best = (some.get(name) for name in ("processbench_f1", f"best_of_{max(num_list)}"))
+        nan = float("nan")
+        learning.append((update, f1.value if f1 else nan, best.value if best else nan))
 
     try:
         done = fit_scorer(train, teaching=arm.teaching, backbone=backbone, budget=budget, layout=layout, seed=seed,
@@ -73,14 +82,40 @@ def run_arm(
         return ArmResult({}, failed=str(collapse))
     from stepcredit.judge.head import ScorerJudge
 
-    records = judged(test, ScorerJudge(done.scorer))
+    judge = ScorerJudge(done.scorer)
+    records = judged(test, judge)
     summary = evaluate(records, rng=rng(seed, "evaluate"), num_list=num_list, with_nulls=False)
     score, label = scored_pairs(records)[:2]
     bins = [asdict(one) for one in reliability(score, label)]
     cost = {"forwarded_tokens": done.fit.cost.forwarded_tokens, "seconds": done.fit.cost.seconds}
-    return ArmResult(
+    result = ArmResult(
         dict(summary.estimates), learning, bins, done.lines, cost, attempts_shown(records[:shown], arm.name)
     )
+    if probes is None:
+        return result
+    shares = picked(records, num=max(num_list), rng=rng(seed, "picked"), kinds=probes.kinds(records), num_resamples=1)
+    return replace(
+        result, lines=[*done.lines, *_located_last(records), *probes.contamination(judge)], told=probes.told(judge),
+        picks={kind: share.value for kind, share in shares.items()},
+    )  # fmt: skip
+
+
+def _located_last(records: Sequence[Record]) -> list[str]:
+    """Whether errors are placed at the end more often than they are there: the mark of a judge that reads the verdict."""
+    pairs = [(predict_first_error(judgment), _true_error(record, leaf), len(judgment.step_scores_S) - 1)
+             for record in records for leaf, judgment in zip(record.tree.leaves, record.judgments, strict=True)]  # fmt: skip
+    wrong = [(at == last, truth == last) for at, truth, last in pairs if truth >= 0 and at is not None and at >= 0]
+    if not wrong:
+        return []
+    said, true = np.mean(wrong, axis=0)
+    return [f"Of {len(wrong)} test attempts with an error that are called wrong, the error is placed on the last step in "
+            f"{said:.2f}; it is there in {true:.2f}."]  # fmt: skip
+
+
+def _true_error(record: Record, leaf: int) -> int:
+    """The first wrong sampled step on the way to a leaf, by the recorded truth; -1 for none."""
+    tree = record.tree
+    return first_error(record.credits["truth"].values_N[[n for n in tree.path(leaf) if tree.steps[n].sampled]])
 
 
 def null_results(test: Sequence[Record], *, seed: int, num_list: Sequence[int]) -> dict[str, ArmResult]:

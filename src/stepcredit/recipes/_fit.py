@@ -270,7 +270,8 @@ def identifiability(
     stop = link_choice.stop_on_success(np.array([len(k) for k in keep]), right, [r.tree.problem.id for (r, _), _ in kept],
                                        rng=rng(seed, "diagnostics"))  # fmt: skip
     found = [*(blame.lines() if blame else []), *(stop.lines() if stop else [])]
-    return [*found, *(diagnostics.kappa(keep, fix).lines() if readout.link == "free" else [])]
+    repairs = readout.link == "free" or readout.recovery > 0
+    return [*found, *(diagnostics.kappa(keep, fix).lines() if repairs else [])]
 
 
 def save_scorer(scorer: Any, folder: str | Path) -> Path:
