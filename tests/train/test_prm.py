@@ -320,7 +320,11 @@ def test_a_filter_that_collapses_stops_the_run_and_says_why(bias, lost):
 def test_a_warm_up_on_plain_outcomes_prevents_the_collapse():
     objective = Objective(None, relabel=agreeing, warmup_updates=60)
     _, done = run(one_sided(3.0), data(200), objective, num_updates=60 + 2 * WINDOW, learning_rate=0.1)
-    assert len(done.warnings) == 1 and done.warnings[0].startswith("Filter: ")
+    assert [line.split(":")[0].split(" (")[0] for line in done.warnings] == ["Filter", "Filter while training"]
+    assert [sorted(row) for row in done.watched] == [["kept_right", "kept_wrong", "positive", "update"]] * len(
+        done.watched
+    )
+    assert done.watched and all(0 < row["positive"] < 1 for row in done.watched)
 
 
 def test_the_warm_up_lasts_as_many_updates_as_asked():

@@ -65,7 +65,12 @@ class FiniteLoss(TrainerCallback):  # type: ignore[misc]
 
 
 class PRMTrainer(Trainer):  # type: ignore[misc]
-    """The Trainer, for a module that is no `PreTrainedModel`."""
+    """The Trainer, for a module that is no `PreTrainedModel`; its log also says what a filter keeps."""
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """The Trainer's log, with the shares of the filter's watch beside the loss."""
+        watch = self.accelerator.unwrap_model(self.model).watch
+        super().log({**logs, **watch.shares()} if "loss" in logs else logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Weights that share storage (tied embeddings) are stored once, which `save_file` refuses to do."""

@@ -33,7 +33,7 @@ from stepcredit.core.rng import rng
 from stepcredit.core.types import Cost, Floats, Sample
 from stepcredit.train._checkpoints import clear, last_checkpoint, run_key
 from stepcredit.train._trainer import Batches, EveryUpdates, FiniteLoss, PRMTrainer, plain_attention
-from stepcredit.train._watch import CollapseWatch
+from stepcredit.train._watch import SHARES, CollapseWatch
 from stepcredit.train.tiny import _EAGER_LENGTH, _Bar, _seeded
 
 Relabel = Callable[[Floats, Floats, Floats], tuple[Floats, Floats]]
@@ -80,12 +80,16 @@ class Objective:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a training run leaves: the loss curve, the learned recovery rate (None if fixed), its cost, and warnings."""
+    """What a training run leaves: the loss curve, the learned recovery rate (None if fixed), its cost, and warnings.
+
+    `watched`: the shares a filter keeps, with the update, at each look of the log.
+    """
 
     loss: list[tuple[int, float]]
     recovery: float | None
     cost: Cost
     warnings: tuple[str, ...] = ()
+    watched: tuple[dict[str, float], ...] = ()
 
 
 class Fitting(nn.Module):
@@ -256,4 +260,9 @@ def fit(
         fitting.recovery if objective.learns_recovery else None,
         Cost(forwarded_tokens=sum(lengths[i] for batch in plan for i in batch), seconds=time.perf_counter() - started),
         fitting.watch.lines(),
+        tuple(
+            {"update": row["step"], **{k: row[k] for k in SHARES}}
+            for row in trainer.state.log_history
+            if SHARES[0] in row
+        ),
     )

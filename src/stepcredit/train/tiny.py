@@ -34,6 +34,7 @@ from transformers import (
 
 from stepcredit.core.protocols import Rng
 from stepcredit.core.rng import rng
+from stepcredit.train._watch import SHARES
 
 TokenizerKind = Literal["word", "bpe"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -223,11 +224,12 @@ def _collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
 
 
 class _Bar(ProgressCallback):  # type: ignore[misc]
-    """The trainer's progress bar, with the loss beside it instead of a line of its own."""
+    """The trainer's progress bar, with the loss, and what a filter keeps, beside it instead of a line of its own."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if self.training_bar is not None and logs and "loss" in logs:
-            self.training_bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
+            shown = [name for name in ("loss", *SHARES) if name in logs]
+            self.training_bar.set_postfix({name: f"{float(logs[name]):.3f}" for name in shown})
 
 
 def computes_bfloat16() -> bool:
