@@ -1,4 +1,4 @@
-"""Diagnostics on synthetic fits: a leaked verdict, lost memory, disagreeing seeds, contamination, collapse."""
+"""Diagnostics on synthetic fits: a leaked verdict, lost memory, disagreeing seeds, contamination."""
 
 import numpy as np
 import pytest
@@ -64,6 +64,37 @@ def test_blame_is_on_failures_and_credit_on_successes():
     assert diagnostics.last_step_blame(keep, none, [True, True, True]) is None
 
 
+def test_several_attempts_of_a_problem_do_not_count_as_independent():
+    """Half of 80 attempts put the blame last: of 8 problems 4 always do, or all do every second time."""
+    last, first = np.array([0.9, 0.1]), np.array([0.1, 0.9])
+    none, wrong = [np.zeros(2)] * 80, [False] * 80
+    keep = [last if index % 2 else first for index in range(80)]
+
+    def share(clusters):
+        return diagnostics.last_step_blame(keep, none, wrong, clusters=clusters, rng=np.random.default_rng(0)).share
+
+    alone = diagnostics.last_step_blame(keep, none, wrong).share
+    whole, even = share([index % 8 for index in range(80)]), share([index // 10 for index in range(80)])
+    assert alone.value == whole.value == even.value == 0.5 and alone.n == whole.n == even.n == 80
+    assert (even.low, even.high) == (0.5, 0.5)  # every problem has the share .5, so every resample has
+    # sd of a mean of 8 fair coins .177: .5 -+ 1.96 * .177 = [.15, .85]; Wilson for 80 coins [.39, .61]
+    assert whole.low < 0.25 and whole.high > 0.75 and alone.low > 0.38
+    # only the attempts to be explained count, each with its own problem: the two wrong ones are of two problems
+    some = diagnostics.last_step_blame([last, last, first], none[:3], [False, True, False],
+                                       clusters=["p", "p", "q"], rng=np.random.default_rng(0)).share  # fmt: skip
+    assert (some.value, some.n, some.low, some.high) == (0.5, 2, 0.0, 1.0)
+
+
+def test_blame_needs_one_problem_an_attempt_and_an_rng():
+    keep = [np.array([0.9, 0.5])] * 2
+    with pytest.raises(ValueError, match="it needs rng"):
+        diagnostics.last_step_blame(keep, keep, [False, False], clusters=["p", "q"])
+    with pytest.raises(ValueError, match=r"one entry an attempt, got \[2, 2, 2, 1\]"):
+        diagnostics.last_step_blame(keep, keep, [False, False], clusters=["p"], rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"got \[2, 2, 1\]"):
+        diagnostics.last_step_blame(keep, keep, [False])
+
+
 def test_kappa_warns_when_the_chain_forgets_or_swaps():
     good = diagnostics.kappa([np.array([0.9, 1.0])], [np.zeros(2)])
     assert good.quantiles[2] == 0.95 and not good.forgets and len(good.lines()) == 1
@@ -106,25 +137,6 @@ def test_prefix_contamination_is_a_paired_clustered_difference():
     assert not steady.contaminated
     single = diagnostics.prefix_contamination(clean, clean - 0.3, ["one"] * 40, rng=rng)
     assert not single.contaminated and "Undecided" in single.lines()[1]  # one task has no interval
-
-
-def test_a_collapsed_filter_is_detected_and_explained():
-    right = np.repeat([1.0, 0.0], 50)
-    healthy = diagnostics.filter_state(np.where(right == 1, 0.7, 0.3), right)
-    assert not healthy.collapsed and healthy.share_positive == 0.5
-    healthy.check()
-    stuck = diagnostics.filter_state(np.full(100, 0.2), right)
-    assert (stuck.kept_share_right, stuck.kept_share_wrong) == (0.0, 1.0)
-    with pytest.raises(diagnostics.FilterCollapse, match="steps of right attempts no longer receive a gradient"):
-        stuck.check()
-    assert diagnostics.filter_state(np.full(100, 0.5), right).collapsed  # exactly one half agrees with neither
-
-
-def test_a_collapse_needs_both_classes_and_unscored_steps_do_not_count():
-    one_sided = diagnostics.filter_state(np.full(100, 0.2), np.zeros(100))
-    assert not one_sided.collapsed and np.isnan(one_sided.kept_share_right) and "Undecided" in one_sided.lines()[1]
-    partial = diagnostics.filter_state(np.array([0.9, np.nan, 0.1]), np.array([1.0, 1.0, np.nan]))
-    assert (partial.num_right, partial.num_wrong) == (1, 0)
 
 
 def test_agreement_on_filtered_states_says_nothing():

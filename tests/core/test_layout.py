@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stepcredit import Problem, Step
-from stepcredit.core.layout import Encoded, EncodeError, Layout, buckets, encode, pad, sampled_steps
+from stepcredit.core.layout import Encoded, EncodeError, Layout, buckets, encode, pad, sampled_steps, split_turns
 
 PROBLEM = Problem("p", "2+3=?")
 ATTEMPT = (PROBLEM, [Step("2+3=5"), Step("so 5")])
@@ -45,6 +45,13 @@ def test_tool_results_fold_into_the_turn_before_them_and_earlier_ones_are_contex
     text, spans = Layout(marker="#", within="|").render(PROBLEM, steps)
     assert text == "2+3=?\nhint|look|42 rows#done#" and len(spans) == 2
     assert sampled_steps(steps).tolist() == [False, True, False, True]
+
+
+def test_what_stands_before_the_first_sampled_step_belongs_to_no_turn():
+    seen = [Step(text, kind="tool_result", sampled=False) for text in "abc"]
+    own = [Step("x"), Step("y")]
+    assert split_turns([seen[0], own[0], seen[1], seen[2], own[1]]) == ([seen[0]], [[own[0], *seen[1:]], [own[1]]])
+    assert split_turns(seen) == (seen, []) and split_turns([]) == ([], [])
 
 
 def test_an_attempt_without_a_sampled_step_has_nothing_to_score():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stepcredit import Cost
-from stepcredit.core.readout import Readout, judgment, rates, sigmoid
+from stepcredit.core.readout import Readout, judgment, logit, rates, sigmoid, start_rate
 
 
 def logits(*rows):
@@ -96,3 +96,16 @@ def test_wrong_readouts_are_refused():
     for recovery in (-0.1, 1.0):
         with pytest.raises(ValueError, match="recovery rate lies in"):
             Readout(recovery=recovery)
+
+
+@pytest.mark.parametrize("link", ["derivation", "retry"])
+def test_a_fresh_chain_predicts_the_base_rate(link):
+    for base_rate, num_steps in ((0.3, 1), (0.3, 5), (0.9, 12)):
+        bias = logit(start_rate(base_rate, num_steps, link))
+        assert judgment(np.full((num_steps, 1), bias), Readout(link=link)).score == pytest.approx(base_rate)
+
+
+def test_a_logit_is_the_inverse_of_the_sigmoid_and_finite():
+    assert sigmoid(np.array(logit(0.2))) == pytest.approx(0.2)
+    # at 1e-6 from the ends: log(999999) = 13.8155
+    assert logit(1.0) == pytest.approx(13.8155, abs=1e-4) and logit(0.0) == pytest.approx(-13.8155, abs=1e-4)

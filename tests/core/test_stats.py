@@ -8,6 +8,7 @@ from scipy import stats as reference
 from stepcredit.core.stats import (
     cluster_sums,
     clustered_bootstrap,
+    clustered_rate,
     mean,
     over_seeds,
     paired_difference,
@@ -118,6 +119,21 @@ def test_degenerate_bootstraps():
         clustered_bootstrap(share, np.empty((0, 2)), "share", rng=rng)
     with pytest.raises(ValueError, match="finite"):
         clustered_bootstrap(share, [[math.nan, 1], [1, 1]], "share", rng=rng)
+
+
+def test_a_rate_over_clusters_is_a_share_of_trials_and_never_without_width_for_want_of_variation():
+    rng = np.random.default_rng(0)
+    mixed = clustered_rate([True, True, True, False], ["p", "p", "p", "q"], "share", rng=rng)
+    # resamples are p twice (1), q twice (0) or both (3 / 4): the quantiles are the ends
+    assert (mixed.value, mixed.n, mixed.low, mixed.high) == (0.75, 4, 0.0, 1.0)
+    for hit in (True, False):
+        alike = clustered_rate([hit] * 40, ["p", "q"] * 20, "share", rng=rng)
+        two = rate(2 * hit, 2, "share")  # not 40 trials, which would have an interval of .09
+        assert (alike.value, alike.n, alike.low, alike.high) == (float(hit), 40, two.low, two.high)
+    single = clustered_rate([True, False], ["p", "p"], "share", rng=rng)
+    assert single.value == 0.5 and math.isnan(single.low) and math.isnan(single.high)
+    with pytest.raises(ValueError, match="non-empty"):
+        clustered_rate([], [], "share", rng=rng)
 
 
 def test_undefined_replicates_are_left_out():

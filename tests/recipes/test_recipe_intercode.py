@@ -10,7 +10,8 @@ import pytest
 from stepcredit import Judgment
 from stepcredit.core import registry
 from stepcredit.judge._turns import Hashing, turns
-from stepcredit.recipes._intercode import ARMS, _taught, labelled, local_scores, read_episodes
+from stepcredit.recipes._intercode import ARMS, _taught, labelled, read_episodes
+from stepcredit.recipes._intercode_report import shown_episodes
 from stepcredit.recipes._splits import Splits, halves
 from stepcredit.recipes.intercode import intercode
 from stepcredit.report import write_report
@@ -166,10 +167,22 @@ def test_too_few_tasks_are_refused():
 
 
 def test_the_local_channel_is_ranked_not_the_state():
-    assert local_scores(Judgment(0.9, [0.5, 0.9], {"fix": [0.5, 0.8]})).tolist() == [0.5, 0.8]
-    assert local_scores(Judgment(0.9, [0.5, 0.4], {"keep": [0.5, 0.8], "fix": [0.0, 0.0]})).tolist() == [0.5, 0.8]
-    assert local_scores(Judgment(0.9, [0.5, 0.4], {"ok": [0.5, 0.4]})).tolist() == [0.5, 0.4]
-    assert local_scores(Judgment(0.9, [0.5, 0.4])).tolist() == [0.5, 0.4]
+    assert Judgment(0.9, [0.5, 0.9], {"fix": [0.5, 0.8]}).local_scores_S.tolist() == [0.5, 0.8]
+    assert Judgment(0.9, [0.5, 0.4], {"keep": [0.5, 0.8], "fix": [0.0, 0.0]}).local_scores_S.tolist() == [0.5, 0.8]
+    assert Judgment(0.9, [0.5, 0.4], {"ok": [0.5, 0.4]}).local_scores_S.tolist() == [0.5, 0.4]
+    assert Judgment(0.9, [0.5, 0.4]).local_scores_S.tolist() == [0.5, 0.4]
+
+
+def test_an_episode_is_shown_turn_by_turn_under_the_local_rate(tmp_path):
+    records, _ = read_episodes(write_episodes(tmp_path / "a.jsonl"), 0)
+    failed = next(r for r in records if r.tree.sampled_N.sum() == 4)  # given up after four turns
+    judged = Judgment(0.4, [0.1, 0.2, 0.3, 0.4], {"fix": [0.1, 0.12, 0.13, 0.14]})
+    [shown] = shown_episodes([failed, failed], [judged, judged], 8)  # one a run
+    assert [step["score"] for step in shown["steps"]] == [0.1, 0.12, 0.13, 0.14] and shown["score"] == 0.4
+    action, result = failed.tree.steps[1].text, failed.tree.steps[2].text
+    assert shown["steps"][0]["text"] == f"{action}\n{result}" and "full reward on no turn" in shown["note"]
+    assert all(step["truth"] is None and step["kind"] == "tool_call" for step in shown["steps"])  # truth stays hidden
+    assert shown_episodes([failed], [judged], 0) == []
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason="the recorded InterCode episodes are not here")

@@ -1,5 +1,5 @@
 import pytest
-from trace_checks import agreement, check_answers, check_odd_steps, check_references, check_slips, labels
+from trace_checks import agreement, labels
 
 from stepcredit.core.types import Problem
 from stepcredit.tasks._expressions import same_form
@@ -11,22 +11,6 @@ OPENING = 'This equation can be written as "A - B", where A = (2 * 3 - -4) and B
 A = "Let's calculate A = (2 * 3 - -4) = (6 - -4) = 10."
 B = "Let's calculate B = (5 + 1 * 2) = (5 + 2) = 7."
 END = "Then, the final equation is A - B = 10 - 7 = 3. So the answer is 3"
-
-
-def test_gold_traces_are_sound_and_right():
-    check_references(TASK)
-
-
-def test_a_slip_is_caught_at_its_step():
-    check_slips(TASK)
-
-
-def test_the_answer_is_read_off_the_last_step():
-    check_answers(TASK)
-
-
-def test_odd_steps_do_not_break_the_oracle():
-    check_odd_steps(TASK)
 
 
 def test_the_trace_of_the_docstring_is_sound():

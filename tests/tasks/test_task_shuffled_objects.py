@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from trace_checks import agreement, check_answers, check_odd_steps, check_references, check_slips, labels
+from trace_checks import agreement, labels
 
 from stepcredit.core.types import Problem
 from stepcredit.tasks.shuffled_objects import shuffled_objects
@@ -16,22 +16,6 @@ PROBLEM = Problem(
 )  # by hand: red blue pink -> blue red pink -> blue pink red -> pink blue red
 START = "At the start: Alice: red, Bob: blue, Claire: pink."
 END = "At the end of the game, Bob has the blue ball. So the answer is (B)"
-
-
-def test_gold_traces_are_sound_and_right():
-    check_references(TASK)
-
-
-def test_a_slip_is_caught_at_its_step():
-    check_slips(TASK)
-
-
-def test_the_answer_is_read_off_the_last_step():
-    check_answers(TASK)
-
-
-def test_odd_steps_do_not_break_the_oracle():
-    check_odd_steps(TASK)
 
 
 def test_a_listing_is_judged_by_the_state_written_before_it():

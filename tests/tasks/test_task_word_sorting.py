@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from trace_checks import agreement, check_answers, check_odd_steps, check_references, check_slips, labels
+from trace_checks import agreement, labels
 
 from stepcredit.core.types import Problem
 from stepcredit.tasks.word_sorting import word_sorting
@@ -19,22 +19,6 @@ TRACE = [
 def relabelled(at, old, new):
     assert old in TRACE[at]
     return labels(TASK, PROBLEM, *TRACE[:at], TRACE[at].replace(old, new), *TRACE[at + 1 :])
-
-
-def test_gold_traces_are_sound_and_right():
-    check_references(TASK)
-
-
-def test_a_slip_is_caught_at_its_step():
-    check_slips(TASK, num=60)
-
-
-def test_the_answer_is_read_off_the_last_step():
-    check_answers(TASK)
-
-
-def test_odd_steps_do_not_break_the_oracle():
-    check_odd_steps(TASK)
 
 
 def test_the_trace_of_the_docstring_is_sound():

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from stepcredit import Sample
-from stepcredit.core.diagnostics import FilterCollapse
+from stepcredit.core.filter_state import FilterCollapse
 from stepcredit.train import prm
 from stepcredit.train._watch import WINDOW, CollapseWatch
 from stepcredit.train.prm import Fitting, Objective, fit, schedule

@@ -14,6 +14,7 @@ from stepcredit.core.types import Cost, Estimate, Record
 from stepcredit.evaluate import Summary, Threshold, predict_first_error
 from stepcredit.evaluate._attempts import Attempt, attempts
 from stepcredit.evaluate.calibration import reliability, scored_pairs
+from stepcredit.report._attempt import attempt_entry
 
 JUDGE = "judge"
 KEY = ("processbench_f1", "right_answer_f1", "first_error_accuracy", "step_auroc")
@@ -121,27 +122,8 @@ def _spread(given: Sequence[Attempt], num: int) -> list[Attempt]:
 
 
 def _attempt(attempt: Attempt, record: Record, threshold: Threshold | None) -> dict[str, Any]:
-    """All its steps, those the policy did not write without a score; positions are among all of them."""
-    steps = record.tree.solution(attempt.leaf)
-    own = [place for place, step in enumerate(steps) if step.sampled]
-    score_S, outcome, judgment = attempt.step_scores_S, attempt.outcome, attempt.judgment
-    assert score_S is not None and judgment is not None
-    shown: list[dict[str, Any]] = [
-        {"text": step.text, "kind": step.kind, "score": None, "truth": None} for step in steps
-    ]
-    for place, score, truth in zip(own, score_S.tolist(), attempt.truth_S.tolist(), strict=True):
-        shown[place] |= {"score": score, "truth": None if np.isnan(truth) else int(truth)}
-
-    def at(error: int | None) -> int | None:
-        return None if error is None else -1 if error < 0 else own[error]
-
-    predicted = predict_first_error(judgment, threshold.value if threshold else None)
-    return {
-        "problem": record.tree.problem.prompt,
-        "arm": JUDGE,
-        "outcome": outcome and {"correct": outcome.correct, "status": outcome.status, "answer": outcome.answer},
-        "score": judgment.score,
-        "steps": shown,
-        "first_error_truth": at(attempt.first_error),
-        "first_error_predicted": at(predicted),
-    }
+    assert attempt.judgment is not None
+    predicted = predict_first_error(attempt.judgment, threshold.value if threshold else None)
+    return attempt_entry(
+        record, attempt.leaf, attempt.judgment, arm=JUDGE, predicted=predicted, first_error=attempt.first_error
+    )

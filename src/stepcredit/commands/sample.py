@@ -55,13 +55,14 @@ def run(  # noqa: D417  # the parser fills in what is not described
         observe: Add what the task's environment shows after each step.
         threads: Processor threads for the model (all when not given).
     """
-    from stepcredit.commands import _tally, _truth
+    from stepcredit.commands import _observe, _tally
+    from stepcredit.core.truth import verified, with_truth
     from stepcredit.data import write
 
     if num_problems < 1 or num_attempts < 1:
         raise ValueError(f"num_problems is {num_problems}, num_attempts {num_attempts}; allowed: 1 or more")
     task: Task = registry.bind("tasks", name, **knobs.get("task", {}))()
-    see = _truth.need_observe(task) if observe else None
+    see = _observe.need_observe(task) if observe else None
     if source == "policy":
         from stepcredit.commands import _torch
 
@@ -72,9 +73,9 @@ def run(  # noqa: D417  # the parser fills in what is not described
 
     def finished() -> Iterator[Record]:
         for record in found:
-            record = _truth.decided(record, task.verify) if verify else record
-            record = _truth.labelled(record, task) if truth else record
-            yield _truth.observed(record, see) if see else record
+            record = verified(record, task.verify) if verify else record
+            record = with_truth(record, task) if truth else record
+            yield _observe.observed(record, see) if see else record
 
     tally = _tally.Tally()
     write(out, tally.counted(finished()))

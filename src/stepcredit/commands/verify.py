@@ -46,7 +46,8 @@ def run(  # noqa: D417  # the parser fills in what is not described
         observe: Insert what the task's environment shows after each step.
         truth: Add the task's oracle labels, as credit "truth": only ever measured against, or for controls.
     """
-    from stepcredit.commands import _show, _tally, _truth
+    from stepcredit.commands import _observe, _show, _tally
+    from stepcredit.core.truth import verified, with_truth
     from stepcredit.data import write
 
     if (verifier is None) == (task is None):
@@ -57,15 +58,15 @@ def run(  # noqa: D417  # the parser fills in what is not described
     if own is None and (observe or truth):
         raise ValueError("--observe and --truth need a --task: a verifier knows answers, not steps")
     decide = own.verify if own else registry.bind("verify", str(verifier), **given)
-    see = _truth.need_observe(own) if own and observe else None
+    see = _observe.need_observe(own) if own and observe else None
     before: Counter[bool] = Counter()
 
     def decided() -> Iterator[Record]:
         for record in _show.progress(records(input, reading), "verifying"):
-            found = _truth.decided(record, decide)
+            found = verified(record, decide)
             before.update(_agreement(record, found))
-            found = _truth.observed(found, see) if see else found
-            yield _truth.labelled(found, own) if own and truth else found
+            found = _observe.observed(found, see) if see else found
+            yield with_truth(found, own) if own and truth else found
 
     tally = _tally.Tally()
     write(out, tally.counted(decided()))

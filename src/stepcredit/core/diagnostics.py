@@ -6,7 +6,7 @@ is not better credit: it may be better at reading the verdict off the last step.
 fitted attempts and returns numbers with `lines()`, sentences that also say what the numbers cannot show.
 
 The chain is RSP's (arXiv:2609.39220), whose own fit shows the loss of memory `kappa` looks for; the diagnostics are
-ours. `core/link_choice` holds those that concern the choice of link.
+ours. `core/link_choice` holds those that concern the choice of link, `core/filter_state` that of the self-supervised filter.
 """
 
 from __future__ import annotations
@@ -18,15 +18,10 @@ import numpy as np
 
 from stepcredit.core import chain
 from stepcredit.core.protocols import Rng
-from stepcredit.core.stats import paired_difference, rate
+from stepcredit.core.stats import clustered_rate, paired_difference, rate
 from stepcredit.core.types import Estimate, Floats
 
-MIN_STEPS = 20  # a class with fewer scored steps than this says nothing about a collapse
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-
-class FilterCollapse(ValueError):
-    """The self-supervised filter trains one side only: the run stops and says why."""
 
 
 @dataclass(frozen=True)
@@ -64,24 +59,37 @@ def last_step_blame(
     start: float = 1.0,
     fp: float = 0.0,
     fn: float = 0.0,
+    clusters: Sequence[Hashable] | None = None,
+    rng: Rng | None = None,
 ) -> LastStepBlame | None:
     """Share of attempts whose posterior puts the decisive step last, beside the mean of 1 / S.
 
     start > 0: wrong attempts, argmax of the first-error posterior. start = 0: right attempts, argmax of the posterior
-    of the fix. Ties go to the earliest step. Degenerate: None where no attempt has the outcome to be explained.
+    of the fix. Ties go to the earliest step. The interval is Wilson's for independent attempts; with `clusters`, the
+    problem of each, it is over problems (`clustered_rate`). Degenerate: None where no attempt has the outcome to be
+    explained. Raises ValueError for clusters without `rng`, or not one an attempt.
     """
-    last, base = 0, []
-    for keep_S, fix_S, is_right in zip(keep, fix, right, strict=True):
-        if is_right != (start == 0):
-            continue
-        smoothed = chain.posterior(keep_S, fix_S, bool(is_right), start=start, fp=fp, fn=fn)
-        blame_S = smoothed.fixed_S if start == 0 else smoothed.first_error_S
-        last += int(np.argmax(blame_S) == len(blame_S) - 1)
-        base.append(1.0 / len(blame_S))
-    if not base:
+    sizes = [len(keep), len(fix), len(right), *([] if clusters is None else [len(clusters)])]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"keep, fix, right and clusters: expected one entry an attempt, got {sizes}")
+    if clusters is not None and rng is None:
+        raise ValueError("an interval over clusters is bootstrapped: it needs rng")
+    explained = [index for index, is_right in enumerate(right) if is_right == (start == 0)]
+    if not explained:
         return None
+    last, base = [], []
+    for index in explained:
+        smoothed = chain.posterior(keep[index], fix[index], bool(right[index]), start=start, fp=fp, fn=fn)
+        blame_S = smoothed.fixed_S if start == 0 else smoothed.first_error_S
+        last.append(bool(np.argmax(blame_S) == len(blame_S) - 1))
+        base.append(1.0 / len(blame_S))
     what = "credit" if start == 0 else "blame"
-    return LastStepBlame(rate(last, len(base), f"share of {what} on the last step"), float(np.mean(base)), what)
+    unit = f"share of {what} on the last step"
+    if clusters is None or rng is None:
+        share = rate(sum(last), len(last), unit)
+    else:
+        share = clustered_rate(last, [clusters[index] for index in explained], unit, rng=rng)
+    return LastStepBlame(share, float(np.mean(base)), what)
 
 
 @dataclass(frozen=True)
@@ -206,69 +214,6 @@ def prefix_contamination(
     """
     unit = "change of a sound step's score"
     return Contamination(paired_difference(after_corrupted, after_clean, unit, clusters, rng=rng))
-
-
-@dataclass(frozen=True)
-class FilterState:
-    """What the self-supervised filter keeps at this moment of training."""
-
-    share_positive: float
-    kept_share_right: float
-    kept_share_wrong: float
-    num_right: int
-    num_wrong: int
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether one class, seen on at least 20 steps as the other is, keeps under 1 % of its steps."""
-        enough = min(self.num_right, self.num_wrong) >= MIN_STEPS
-        return enough and min(self.kept_share_right, self.kept_share_wrong) < 0.01
-
-    def lines(self) -> list[str]:
-        """The finding in sentences."""
-        found = [
-            f"{self.share_positive:.1%} of the scores are above one half; the filter keeps "
-            f"{self.kept_share_right:.1%} of {self.num_right} steps of right attempts and "
-            f"{self.kept_share_wrong:.1%} of {self.num_wrong} of wrong ones."
-        ]
-        if self.collapsed:
-            lost = "right" if self.kept_share_right < self.kept_share_wrong else "wrong"
-            found.append(
-                f"COLLAPSED: steps of {lost} attempts no longer receive a gradient, so the head can only confirm "
-                "itself. Start it at zero bias, warm up on the plain outcome loss, and balance the classes."
-            )
-        elif min(self.num_right, self.num_wrong) < MIN_STEPS:
-            found.append(f"Undecided: a collapse shows only with at least {MIN_STEPS} steps of each class.")
-        return found
-
-    def check(self) -> None:
-        """Raise FilterCollapse with the explanation where the filter has collapsed."""
-        if self.collapsed:
-            raise FilterCollapse(" ".join(self.lines()))
-
-
-def filter_state(score_S: Floats, right_S: Floats) -> FilterState:
-    """State of the filter over scored steps: `score_S` in [0, 1], `right_S` the outcome of each step's attempt.
-
-    A score of exactly one half is on neither side. NaN, in either, is left out. Degenerate: the share of a class
-    without steps is NaN.
-    """
-    score, right = np.asarray(score_S, dtype=np.float64), np.asarray(right_S, dtype=np.float64)
-    if score.shape != right.shape:
-        raise ValueError(f"scores and outcomes: expected one [S], got {score.shape} and {right.shape}")
-    known = ~np.isnan(score) & ~np.isnan(right)
-    score, is_right = score[known], right[known] > 0.5
-
-    def share(of: Floats) -> float:
-        return float(np.mean(of)) if of.size else float("nan")
-
-    return FilterState(
-        share((score > 0.5).astype(np.float64)),
-        share((score[is_right] > 0.5).astype(np.float64)),
-        share((score[~is_right] < 0.5).astype(np.float64)),
-        int(is_right.sum()),
-        int((~is_right).sum()),
-    )
 
 
 def _interval(estimate: Estimate) -> str:

@@ -61,7 +61,7 @@ class Layout:
 
     def _parts(self, problem: Problem, steps: Sequence[Step]) -> tuple[str, list[str]]:
         """What stands before the first turn, and the turns without their markers."""
-        lead, turns = _turns(steps)
+        lead, turns = split_turns(steps)
         if not turns:
             raise ValueError(f"problem {problem.id!r}: an attempt without a sampled step has nothing to score")
         shown = problem.prompt + self.prompt_end if self.show_problem else ""
@@ -85,7 +85,12 @@ class EncodeError(ValueError):
         self.index, self.what = index, what
 
 
-def _turns(steps: Sequence[Step]) -> tuple[list[Step], list[list[Step]]]:
+def split_turns(steps: Sequence[Step]) -> tuple[list[Step], list[list[Step]]]:
+    """What stands before the first sampled step, and the turns: each sampled step with the unsampled ones after it.
+
+    >>> [[step.text for step in turn] for turn in split_turns([Step("a"), Step("b", sampled=False), Step("c")])[1]]
+    [['a', 'b'], ['c']]
+    """
     lead: list[Step] = []
     turns: list[list[Step]] = []
     for step in steps:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -235,4 +236,28 @@ def clustered_mean(
     return clustered_bootstrap(
         lambda total: ratio(total[..., 0], total[..., 1]), np.stack([array, np.ones_like(array)], axis=1), unit,
         rng=rng, num_resamples=num_resamples, level=level,
+    )  # fmt: skip
+
+
+def clustered_rate(
+    hits: Sequence[bool], clusters: Sequence[Hashable], unit: str, *, rng: Rng, num_resamples: int = 1000,
+    level: float = 0.95,
+) -> Estimate:  # fmt: skip
+    """Share of hits among trials that share clusters, with the interval of `clustered_bootstrap`; n is the trials.
+
+    Degenerate: where all hits are alike, no resample differs; the interval is then Wilson's with the clusters as trials,
+    as if all trials of a cluster were one. One cluster with hits of both kinds has no interval (NaN).
+
+    >>> few = clustered_rate([True] * 30, ["p", "q"] * 15, "share", rng=np.random.default_rng(0))
+    >>> few.n, few.low == rate(2, 2, "share").low
+    (30, True)
+    """
+    hit = _vector(hits, "hits")
+    sums_CK = cluster_sums(clusters, np.stack([hit, np.ones_like(hit)], axis=1))
+    num, share = len(sums_CK), float(hit.mean())
+    if share in (0.0, 1.0):
+        return replace(rate(num if share else 0, num, unit, level=level), n=hit.size)
+    return clustered_bootstrap(
+        lambda total: ratio(total[..., 0], total[..., 1]), sums_CK, unit,
+        rng=rng, n=hit.size, num_resamples=num_resamples, level=level,
     )  # fmt: skip

@@ -275,11 +275,11 @@ class Judgment:
 
     @property
     def local_scores_S(self) -> Floats:
-        """What the judge says of each step by itself: `keep`, the `fix` of a retry chain, `ok`; else its step scores.
+        """What the judge says of each step by itself: `keep`, the `fix` of a retry chain, `ok`, `right`; else its scores.
 
         Two chains always agree on running scores, which fall along every attempt; on these they need not.
         """
-        for name in ("keep", "fix", "ok"):
+        for name in ("keep", "fix", "ok", "right"):
             if name in self.channels:
                 return self.channels[name]
         return self.step_scores_S

@@ -9,7 +9,7 @@ Departs: a truncated attempt is left out by its status, where the code marks it 
 the mark; a score of exactly one half agrees with "wrong" under `paper` and with neither under `released`, whose code
 takes a zero logit for "no step".
 The filter confirms itself: from a head that starts on one side it never leaves it. Warm up on the plain outcome, and
-watch `core.diagnostics.filter_state`, which detects the collapse.
+watch `core.filter_state`, which detects the collapse.
 Shared nodes: the label on which judge and outcomes agree, weighted by the share of the outcomes below that agree.
 Raises ValueError for scores that are not one value Credit per tree, and for a reward outside [0, 1].
 Degenerate: a step the judge did not score, or whose outcomes all disagree, stays NaN, weight 0.

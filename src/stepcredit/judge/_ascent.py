@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stepcredit.core.readout import sigmoid
+from stepcredit.core.readout import logit, sigmoid, start_rate
 from stepcredit.core.types import Floats, Ints
 from stepcredit.judge._turns import Matrix
 
@@ -65,7 +65,7 @@ def label_target(label_U: Floats, weight_U: Floats) -> Target:
     rows = np.flatnonzero(weight_U > 0)
     label, weight = label_U[rows], weight_U[rows]
     base = float(weight @ label / weight.sum()) if rows.size else 0.5
-    return Target(rows, label_likelihood(label, weight), _logit(base), label, "labelled steps")
+    return Target(rows, label_likelihood(label, weight), logit(base), label, "labelled steps")
 
 
 def outcome_target(reward_A: Floats, start_A: Ints, *, retry: bool) -> Target:
@@ -83,13 +83,8 @@ def outcome_target(reward_A: Floats, start_A: Ints, *, retry: bool) -> Target:
     rows = np.concatenate([empty, *(np.arange(start_A[a], start_A[a + 1]) for a in known)])
     starts = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
     base, mean_steps = (float(reward.mean()), float(size.mean())) if known.size else (0.5, 1.0)
-    rate = 1 - (1 - base) ** (1 / mean_steps) if retry else base ** (1 / mean_steps)
-    return Target(rows, outcome_likelihood(reward, starts, retry=retry), _logit(rate), reward, "scored attempts")
-
-
-def _logit(rate: float) -> float:
-    rate = min(max(rate, 1e-6), 1 - 1e-6)
-    return float(np.log(rate / (1 - rate)))
+    bias = logit(start_rate(base, mean_steps, "retry" if retry else "derivation"))
+    return Target(rows, outcome_likelihood(reward, starts, retry=retry), bias, reward, "scored attempts")
 
 
 def label_likelihood(label_U: Floats, weight_U: Floats) -> Likelihood:

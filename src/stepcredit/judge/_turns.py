@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from stepcredit.core.layout import split_turns
 from stepcredit.core.protocols import Solution
 from stepcredit.core.types import Floats, Ints, Problem
 
@@ -63,13 +64,7 @@ class Turns:
 
 def turn_texts(solution: Solution) -> list[str]:
     """One text per sampled step: the step and the unsampled ones after it; what stands before the first is left out."""
-    found: list[str] = []
-    for step in solution:
-        if step.sampled:
-            found.append(step.text)
-        elif found:
-            found[-1] += "\n" + step.text
-    return found
+    return ["\n".join(step.text for step in turn) for turn in split_turns(solution)[1]]
 
 
 def turns(attempts: Sequence[tuple[Problem, Solution]], hashing: Hashing) -> Turns:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stepcredit.core.diagnostics import FilterCollapse
+from stepcredit.core.filter_state import FilterCollapse
 from stepcredit.core.layout import Layout
 from stepcredit.core.protocols import Judge
 from stepcredit.core.rng import rng
@@ -22,6 +22,7 @@ from stepcredit.evaluate import evaluate, nulls, picked, predict_first_error
 from stepcredit.evaluate.calibration import reliability, scored_pairs
 from stepcredit.recipes._fit import Backbone, Budget, Teaching, fit_scorer
 from stepcredit.recipes._probes import Probes
+from stepcredit.report._attempt import attempt_entry
 
 COLUMNS = ("processbench_f1", "step_auroc", "right_answer_f1")
 
@@ -136,26 +137,10 @@ def attempts_shown(records: Sequence[Record], arm: str) -> list[dict[str, Any]]:
         if np.isnan(scores).all():
             continue
         for index in dict.fromkeys([int(np.nanargmax(scores)), int(np.nanargmin(scores))]):
-            found.append(_shown(record, tree.leaves[index], index, arm))
+            judgment = record.judgments[index]
+            predicted = predict_first_error(judgment)
+            found.append(attempt_entry(record, tree.leaves[index], judgment, arm=arm, predicted=predicted))
     return found
-
-
-def _shown(record: Record, leaf: int, index: int, arm: str) -> dict[str, Any]:
-    tree, judgment, outcome = record.tree, record.judgments[index], record.tree.outcomes[leaf]
-    truth = record.credits["truth"].values_N if "truth" in record.credits else np.full(tree.num_nodes, np.nan)
-    steps, sampled, scores = [], [], iter(judgment.step_scores_S.tolist())
-    for position, node in enumerate(tree.path(leaf)):
-        step = tree.steps[node]
-        if step.sampled:
-            sampled.append(position)
-        steps.append({"text": step.text, "kind": step.kind, "score": next(scores) if step.sampled else None,
-                      "truth": None if np.isnan(truth[node]) else int(truth[node])})  # fmt: skip
-    at = predict_first_error(judgment)
-    return {
-        "problem": tree.problem.prompt, "arm": arm, "score": judgment.score, "steps": steps,
-        "first_error_predicted": sampled[at] if at is not None and at >= 0 else at,
-        "outcome": {"correct": outcome.correct, "status": outcome.status, "answer": outcome.answer} if outcome else None,
-    }  # fmt: skip
 
 
 def save_results(results: Mapping[str, ArmResult], path: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from stepcredit.core import diagnostics, link_choice
 from stepcredit.core.aggregate import Aggregation
 from stepcredit.core.layout import Layout
-from stepcredit.core.readout import Link, Readout
+from stepcredit.core.readout import Link, Readout, logit, start_rate
 from stepcredit.core.rng import rng
 from stepcredit.core.types import Record
 from stepcredit.recipes._sprm_filter import sprm_filter
@@ -249,8 +249,7 @@ def _start_biases(rows: Sequence[Any], readout: Readout) -> list[float]:
         return []
     base = float(np.clip(np.nanmean(outcomes), 0.02, 0.98))
     mean_steps = float(np.mean([row.num_steps for row in rows]))
-    start = 1 - (1 - base) ** (1 / mean_steps) if readout.link == "retry" else base ** (1 / mean_steps)
-    return [float(np.log(start / (1 - start))), *([RARE] if readout.link == "free" else [])]
+    return [logit(start_rate(base, mean_steps, readout.link)), *([RARE] if readout.link == "free" else [])]
 
 
 def identifiability(
@@ -265,10 +264,10 @@ def identifiability(
     fix = [j.channels["fix"] for _, j in kept]
     keep = [j.channels.get("keep", np.ones_like(j.channels["fix"])) for _, j in kept]
     right = np.array([r.tree.reward_N[leaf] > 0.5 for (r, leaf), _ in kept])
+    problems = [r.tree.problem.id for (r, _), _ in kept]
     blame = diagnostics.last_step_blame(keep, fix, right.tolist(), start=0.0 if readout.link == "retry" else 1.0,
-                                        fp=teaching.fp, fn=teaching.fn)  # fmt: skip
-    stop = link_choice.stop_on_success(np.array([len(k) for k in keep]), right, [r.tree.problem.id for (r, _), _ in kept],
-                                       rng=rng(seed, "diagnostics"))  # fmt: skip
+                                        fp=teaching.fp, fn=teaching.fn, clusters=problems, rng=rng(seed, "blame"))  # fmt: skip
+    stop = link_choice.stop_on_success(np.array([len(k) for k in keep]), right, problems, rng=rng(seed, "diagnostics"))
     found = [*(blame.lines() if blame else []), *(stop.lines() if stop else [])]
     repairs = readout.link == "free" or readout.recovery > 0
     return [*found, *(diagnostics.kappa(keep, fix).lines() if repairs else [])]

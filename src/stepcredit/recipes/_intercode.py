@@ -129,17 +129,6 @@ def null_judgments(records: Sequence[Record], seed: int) -> dict[str, list[Judgm
     return {name: [record.judgments[0] for record in of] for name, of in made.items()}
 
 
-def local_scores(judgment: Judgment) -> Floats:
-    """What a judge says of each turn by itself: `ok`, `fix` of retry, `keep` of derivation; a null's step scores."""
-    if "ok" in judgment.channels:
-        return judgment.channels["ok"]
-    return (
-        judgment.channels["keep" if "keep" in judgment.channels else "fix"]
-        if judgment.channels
-        else judgment.step_scores_S
-    )
-
-
 def best_of(judged_SA: Sequence[Sequence[Judgment]], right_A: Floats, task_A: Ints) -> Floats:
     """Chance that the best-scored run of a task is right, [S, C]; ties share the pick."""
     runs_C = [np.flatnonzero(task_A == task) for task in range(int(task_A.max()) + 1)]

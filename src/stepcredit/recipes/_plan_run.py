@@ -18,6 +18,7 @@ from stepcredit.evaluate import nulls, predict_first_error
 from stepcredit.recipes import _plans
 from stepcredit.recipes._over_seeds import best_of_over, picked_over, process_over
 from stepcredit.recipes._plan_arms import Arm, Bench, Judged
+from stepcredit.report._attempt import attempt_entry
 
 COLUMNS = {
     "F1": "processbench_f1", "error found": "error_accuracy", "good plan kept": "correct_accuracy",
@@ -142,12 +143,5 @@ def _learning(fits: Mapping[str, Sequence[Judged]], arms: Mapping[str, Arm]) -> 
 
 
 def _shown(record: Record) -> dict[str, Any]:
-    tree, judgment = record.tree, record.judgments[0]
-    steps = [(node, tree.steps[node]) for node in tree.path(tree.leaves[0]) if tree.steps[node].sampled]
-    truth_N, outcome = record.credits["truth"].values_N, tree.outcomes[tree.leaves[0]]
-    return {
-        "problem": tree.problem.prompt, "outcome": {"correct": None if outcome is None else outcome.correct},
-        "score": judgment.score, "first_error_predicted": predict_first_error(judgment),
-        "steps": [{"text": step.text, "score": float(score), "truth": None if np.isnan(truth_N[node]) else float(truth_N[node])}
-                  for (node, step), score in zip(steps, judgment.step_scores_S, strict=True)],
-    }  # fmt: skip
+    judgment = record.judgments[0]
+    return attempt_entry(record, record.tree.leaves[0], judgment, predicted=predict_first_error(judgment))

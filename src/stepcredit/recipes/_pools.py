@@ -16,8 +16,8 @@ import numpy as np
 from stepcredit.core import registry
 from stepcredit.core.protocols import Task
 from stepcredit.core.rng import rng
-from stepcredit.core.tree import with_outcomes
-from stepcredit.core.types import Cost, Credit, Problem, Record, Step, Tree
+from stepcredit.core.truth import verified, with_truth
+from stepcredit.core.types import Cost, Credit, Problem, Record, Step
 
 DEMONSTRATION_END = "\n"
 
@@ -49,7 +49,7 @@ def make_pools(
     policy = hf(str(folder))
     trees = chains(rest, policy=policy, rng=rng(seed, "attempts"), num=num_attempts, delimiter=task.delimiter,
                    max_new_tokens=max_new_tokens)  # fmt: skip
-    records = [with_truth(task, verified(task, tree)) for tree in trees]
+    records = [with_truth(verified(Record(tree), task.verify), task) for tree in trees]
     cost = sum((tree.cost for tree in trees), Cost())
     return Pools(records[:num_train], records[num_train:], folder, cost)
 
@@ -57,22 +57,6 @@ def make_pools(
 def text_of(problem: Problem, steps: list[Step], delimiter: str) -> str:
     """A demonstration as the policy sees it: prompt, then every step closed by the delimiter."""
     return problem.prompt + DEMONSTRATION_END + "".join(step.text + delimiter for step in steps)
-
-
-def verified(task: Task, tree: Tree) -> Tree:
-    """The tree with the task's exact outcomes at its leaves; a truncated attempt keeps that status."""
-    leaves = [n for n in tree.leaves if (o := tree.outcomes[n]) is None or o.status != "truncated"]
-    outcomes = task.verify(tree.problem, [tree.solution(leaf) for leaf in leaves])
-    return with_outcomes(tree, dict(zip(leaves, outcomes, strict=True)))
-
-
-def with_truth(task: Task, tree: Tree) -> Record:
-    """The oracle's step labels beside the tree, on sampled steps: never trained on but by the oracle control."""
-    values = np.full(tree.num_nodes, np.nan)
-    for leaf in tree.leaves:
-        path = np.array(tree.path(leaf))
-        values[path[tree.sampled_N[path]]] = task.label_steps(tree.problem, tree.solution(leaf))
-    return Record(tree, {"truth": Credit(values, "label", (~np.isnan(values)).astype(float), "oracle")})
 
 
 def credited(records: Sequence[Record], method: str, **knobs: Any) -> list[Record]:

@@ -35,13 +35,13 @@ class Probes:
 
     def contamination(self, judge: Judge) -> list[str]:
         """Sentences on how an error before it changes what is said of a sound step."""
-        clean, corrupted = (judge([pair[side] for pair in self.pairs]) for side in (0, 1))
-        said_2P = np.array([[float(judged.local_scores_S[at]) for judged, (_, _, at) in zip(of, self.pairs, strict=True)]
-                            for of in (clean, corrupted)])  # fmt: skip
-        found = diagnostics.prefix_contamination(
-            said_2P[0], said_2P[1], [pair[0][0].id for pair in self.pairs], rng=rng(0, "contamination")
-        )
-        return found.lines()
+        sides = [judge([pair[0] for pair in self.pairs]), judge([pair[1] for pair in self.pairs])]
+        clean, corrupted = ([float(judged.local_scores_S[at]) for judged, (_, _, at) in zip(side, self.pairs, strict=True)]
+                            for side in sides)  # fmt: skip
+        problems = [problem.id for (problem, _), _, _ in self.pairs]
+        return diagnostics.prefix_contamination(
+            np.array(clean), np.array(corrupted), problems, rng=rng(0, "contamination")
+        ).lines()
 
     def kinds(self, records: Sequence[Record]) -> list[list[str]]:
         """The kind of each attempt's first error: none, habit (a systematic slip), rare slip, or no line of its own."""

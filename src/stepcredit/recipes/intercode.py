@@ -15,32 +15,20 @@ beat it. It shows what a wrong link costs.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from stepcredit import __version__
-from stepcredit.core import chain, diagnostics, link_choice
 from stepcredit.core.registry import register
-from stepcredit.core.rng import rng
-from stepcredit.core.types import Floats, Ints, Judgment, Record
 from stepcredit.credit.outcome_last import outcome_last
 from stepcredit.evaluate.curves import pass_at
-from stepcredit.judge._turns import Hashing, turn_texts, turns
-from stepcredit.recipes._intercode import (
-    ARMS,
-    best_of,
-    cross_fit,
-    find_file,
-    local_scores,
-    null_judgments,
-    read_episodes,
-)
+from stepcredit.judge._turns import Hashing, turns
+from stepcredit.recipes._intercode import ARMS, best_of, cross_fit, find_file, null_judgments, read_episodes
+from stepcredit.recipes._intercode_report import diagnosed, result_row, shown_episodes, table_row
 from stepcredit.recipes._splits import Measured, Splits
 
-PROTOTYPE = {  # kind in the table, and what the prototype reached (step AUROC)
+PROTOTYPE: dict[str, tuple[str, float | None]] = {  # kind in the table, and what the prototype reached (step AUROC)
     "outcome_last": ("control", 0.987),
     "outcome_broadcast": ("label-free", 0.919),
     "derivation": ("label-free", 0.840),
@@ -81,7 +69,7 @@ def intercode(
         judged[name] = [of] * num_splits
     worth: dict[str, dict[str, Measured]] = {}
     for name, judged_SA in judged.items():
-        score_SU = np.stack([np.concatenate([local_scores(j) for j in judged_A]) for judged_A in judged_SA])
+        score_SU = np.stack([np.concatenate([j.local_scores_S for j in judged_A]) for judged_A in judged_SA])
         worth[name] = {
             "step AUROC": splits.auroc(score_SU, truth_U, np.repeat(task_A, size_A)),
             "best of all runs": splits.mean(best_of(judged_SA, right_A, task_A), "accuracy"),
@@ -90,11 +78,11 @@ def intercode(
     ceiling = splits.mean(np.array(passed), "accuracy")
     same = float(np.mean(np.concatenate([c.values_N[r.tree.sampled_N] for r, c in zip(
         records, outcome_last([r.tree for r in records]), strict=True)]) == truth_U))  # fmt: skip
-    results = [_row(f"{column}: {name}", measured, control=PROTOTYPE.get(name, ("null",))[0] != "label-free")
+    results = [result_row(f"{column}: {name}", measured, control=PROTOTYPE.get(name, ("null",))[0] != "label-free")
                for name, of in worth.items() for column, measured in of.items()]  # fmt: skip
-    results += [_row("a right run among all (pass@N)", ceiling, control=True)]
+    results += [result_row("a right run among all (pass@N)", ceiling, control=True)]
     results += [
-        _row(f"step AUROC: {name} minus {rival}", worth[name]["step AUROC"].minus(worth[rival]["step AUROC"]), rival)
+        result_row(f"step AUROC: {name} minus {rival}", worth[name]["step AUROC"].minus(worth[rival]["step AUROC"]), rival)
         for name, rival in (
             *((name, "outcome_last") for name in ARMS if name != "outcome_last"),
             ("retry", "outcome_broadcast"), ("derivation", "outcome_broadcast"), ("retry", "last turn"),
@@ -119,71 +107,9 @@ def intercode(
         ],
         "cost": {"seconds": time.perf_counter() - started, "judge_calls": len(records) * num_splits * len(ARMS)},
         "results": results,
-        "table": {"columns": list(next(iter(worth.values()))), "rows": [_table_row(n, of, seconds) for n, of in worth.items()]},
-        "attempts": _shown(records, judged["retry"][0], num_shown),
-        "diagnostics": _diagnostics(judged, right_A, size_A, task_A, seed),
+        "table": {"columns": list(next(iter(worth.values()))), "rows": [
+            table_row(name, of, *PROTOTYPE.get(name, ("null", None)), seconds.get(name)) for name, of in worth.items()
+        ]},
+        "attempts": shown_episodes(records, judged["retry"][0], num_shown),
+        "diagnostics": diagnosed(judged, right_A, size_A, task_A, seed),
     }  # fmt: skip
-
-
-def _row(name: str, measured: Measured, control: bool | str) -> dict[str, Any]:
-    return {"name": name, **asdict(measured.estimate()), "control": control}
-
-
-def _table_row(name: str, of: dict[str, Measured], seconds: dict[str, float]) -> dict[str, Any]:
-    kind, expected = PROTOTYPE.get(name, ("null", None))
-    row = {"arm": name, "kind": kind, "cells": {column: asdict(m.estimate()) for column, m in of.items()}}
-    if name in seconds:
-        row |= {"cost": {"seconds": seconds[name]}, "note": f"prototype: step AUROC {expected:.3f}"}
-    return row
-
-
-def _shown(records: Sequence[Record], judged_A: Sequence[Judgment], num: int) -> list[dict[str, Any]]:
-    """Each run's first episode of three to six turns, whatever came of it, under `retry`'s fix."""
-    found: list[dict[str, Any]] = []
-    seen = set()
-    for record, judgment in zip(records, judged_A, strict=True):
-        tree, fix_S = record.tree, local_scores(judgment)
-        run = tree.problem.meta.get("run", tree.problem.id)
-        if len(found) < num and 3 <= len(fix_S) <= 6 and run not in seen:
-            seen.add(run)
-            full = np.flatnonzero(record.credits["truth"].values_N[tree.sampled_N] == 1) + 1
-            outcome = tree.outcomes[tree.leaves[0]]
-            found.append({
-                "problem": tree.problem.prompt, "arm": "retry", "score": judgment.score,
-                "outcome": {"correct": outcome.correct if outcome else None, "status": "scored"},
-                "note": f"{run}; a turn's number is the chance that it succeeds; "
-                        f"hidden: full reward on {f'turn {full[0]}' if full.size else 'no turn'}",
-                "steps": [{"text": text, "kind": "tool_call", "score": float(fix)}
-                          for text, fix in zip(turn_texts(tree.solution(tree.leaves[0])), fix_S, strict=True)],
-            })  # fmt: skip
-    return found
-
-
-def _diagnostics(
-    judged: dict[str, list[list[Judgment]]], right_A: Floats, size_A: Ints, task_A: Ints, seed: int
-) -> list[dict[str, Any]]:
-    """What says how far the credit is identified, from held-out judgments of the first split (and the second)."""
-    right, tasks = right_A == 1, task_A.tolist()
-    stop = link_choice.stop_on_success(size_A, right, tasks, rng=rng(seed, "stop"))
-    lines = {"data": stop.lines() if stop else []}
-    if stop and stop.dependent:
-        lines["data"].append(
-            "WARNING: success ends an episode here, so the successful turn is the last turn: this data cannot show latent "
-            "inference, whatever a judge reaches on it."
-        )
-    told: dict[str, Floats] = {}
-    for link, start in (("derivation", 1.0), ("retry", 0.0)):
-        channels = [judgment.channels for judgment in judged[link][0]]
-        fix = [c["fix"] for c in channels]
-        keep = [c.get("keep", np.ones_like(c["fix"])) for c in channels]
-        blame = diagnostics.last_step_blame(keep, fix, right.tolist(), start=start)
-        lines[link] = blame.lines() if blame else []
-        told[link] = np.array(
-            [chain.log_likelihood(k, f, r, start=start) for k, f, r in zip(keep, fix, right.tolist(), strict=True)]
-        )
-        if len(judged[link]) > 1:
-            first, second = ([local_scores(j) for j in judged[link][split]] for split in (0, 1))
-            lines[link] += diagnostics.rank_agreement(first, second).lines()
-    lines["choice of link"] = link_choice.compare_links(told, size_A, right, tasks, rng=rng(seed, "links")).lines()
-    return [{"arm": arm, "lines": [one for one in said if not one.startswith("WARNING")],
-             "warnings": [one for one in said if one.startswith("WARNING")]} for arm, said in lines.items()]  # fmt: skip

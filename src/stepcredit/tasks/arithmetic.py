@@ -18,18 +18,9 @@ import numpy as np
 
 from stepcredit.core.protocols import Rng, Solution, Task
 from stepcredit.core.registry import register
-from stepcredit.core.types import Floats, Problem, Step
+from stepcredit.core.types import Floats, Problem
 from stepcredit.tasks._expressions import evaluate, parse, same_form
-from stepcredit.tasks._trace import (
-    answer_verifier,
-    as_steps,
-    check_rates,
-    distinct,
-    happens,
-    problem_id,
-    stated_answer,
-    texts,
-)
+from stepcredit.tasks._trace import check_rates, happens, texts, trace_task
 
 _NAME = "arithmetic"
 _GROUP = re.compile(r"\((-?\d+(?: [-+*] -?\d+)+)\)")
@@ -60,7 +51,7 @@ def arithmetic(
         raise ValueError(f"{_NAME}: groups of {min_terms} to {max_terms} numbers; expected 2 <= min <= max")
     check_rates(_NAME, four_groups=four_groups, random_slip=random_slip, systematic_slip=systematic_slip)
 
-    def draw(rng: Rng) -> Problem:
+    def draw(rng: Rng) -> tuple[str, dict[str, int]]:
         num_groups = 4 if rng.random() < four_groups else 2
         groups = []
         for _ in range(num_groups):
@@ -68,18 +59,12 @@ def arithmetic(
             groups.append("(" + "".join(f"{term} {_sign(rng)} " for term in terms[:-1]) + terms[-1] + ")")
         pairs = [f"({groups[i]} {_sign(rng)} {groups[i + 1]})" for i in range(0, num_groups, 2)]
         prompt = (f"({pairs[0]} {_sign(rng)} {pairs[1]})" if num_groups == 4 else pairs[0]) + " ="
-        reference = _trace(prompt, None, 0.0, 0.0)
-        return Problem(
-            problem_id(_NAME, prompt), prompt, stated_answer(reference[-1]), tuple(reference), {"groups": num_groups}
-        )
+        return prompt, {"groups": num_groups}
 
-    def problems(num: int, rng: Rng) -> list[Problem]:
-        return distinct(_NAME, num, lambda: draw(rng))
+    def attempt(prompt: str, rng: Rng | None) -> list[str]:
+        return _trace(prompt, rng, random_slip, systematic_slip)
 
-    def demonstrate(problem: Problem, rng: Rng) -> list[Step]:
-        return as_steps(_trace(problem.prompt, rng, random_slip, systematic_slip))
-
-    return Task(_NAME, problems, demonstrate, label_steps, answer_verifier(_NAME))
+    return trace_task(_NAME, draw, attempt, label_steps)
 
 
 def _sign(rng: Rng) -> str:

@@ -21,17 +21,8 @@ import numpy as np
 
 from stepcredit.core.protocols import Rng, Solution, Task
 from stepcredit.core.registry import register
-from stepcredit.core.types import Floats, Problem, Step
-from stepcredit.tasks._trace import (
-    answer_verifier,
-    as_steps,
-    check_rates,
-    distinct,
-    happens,
-    problem_id,
-    stated_answer,
-    texts,
-)
+from stepcredit.core.types import Floats, Problem
+from stepcredit.tasks._trace import check_rates, happens, texts, trace_task
 
 _NAME = "dyck"
 _CLOSE = {"(": ")", "[": "]", "{": "}", "<": ">"}
@@ -70,21 +61,16 @@ def dyck(
         )
     check_rates(_NAME, random_slip=random_slip, systematic_slip=systematic_slip)
 
-    def draw(rng: Rng) -> Problem:
+    def draw(rng: Rng) -> tuple[str, dict[str, int]]:
         num_open = int(rng.integers(1, max_open + 1))
         num_pairs = (int(rng.integers(min_symbols, max_symbols + 1)) - num_open + 1) // 2
-        prompt = " ".join(_sequence(num_open, num_pairs, rng))
-        reference = _trace(prompt.split(), None, 0.0, 0.0)
-        meta = {"symbols": len(prompt.split()), "open": num_open}
-        return Problem(problem_id(_NAME, prompt), prompt, stated_answer(reference[-1]), tuple(reference), meta)
+        symbols = _sequence(num_open, num_pairs, rng)
+        return " ".join(symbols), {"symbols": len(symbols), "open": num_open}
 
-    def problems(num: int, rng: Rng) -> list[Problem]:
-        return distinct(_NAME, num, lambda: draw(rng))
+    def attempt(prompt: str, rng: Rng | None) -> list[str]:
+        return _trace(_BRACKETS.findall(prompt), rng, random_slip, systematic_slip)
 
-    def demonstrate(problem: Problem, rng: Rng) -> list[Step]:
-        return as_steps(_trace(_BRACKETS.findall(problem.prompt), rng, random_slip, systematic_slip))
-
-    return Task(_NAME, problems, demonstrate, label_steps, answer_verifier(_NAME, lambda text: "".join(text.split())))
+    return trace_task(_NAME, draw, attempt, label_steps, lambda text: "".join(text.split()))
 
 
 def _sequence(num_open: int, num_pairs: int, rng: Rng) -> list[str]:

@@ -17,18 +17,9 @@ import numpy as np
 
 from stepcredit.core.protocols import Rng, Solution, Task
 from stepcredit.core.registry import register
-from stepcredit.core.types import Floats, Problem, Step
+from stepcredit.core.types import Floats, Problem
 from stepcredit.tasks._shuffled_stories import PEOPLE, STORIES, Scene, bare, read, write
-from stepcredit.tasks._trace import (
-    answer_verifier,
-    as_steps,
-    check_rates,
-    distinct,
-    happens,
-    problem_id,
-    stated_answer,
-    texts,
-)
+from stepcredit.tasks._trace import check_rates, happens, texts, trace_task
 
 _NAME = "shuffled_objects"
 
@@ -54,7 +45,7 @@ def shuffled_objects(
         raise ValueError(f"{_NAME}: {min_people} to {max_people} people; allowed: 3 to {len(PEOPLE)}")
     check_rates(_NAME, random_slip=random_slip, systematic_slip=systematic_slip)
 
-    def draw(rng: Rng) -> Problem:
+    def draw(rng: Rng) -> tuple[str, dict[str, int]]:
         num = int(rng.integers(min_people, max_people + 1))
         names = PEOPLE[:num]
         story = STORIES[int(rng.integers(len(STORIES)))]
@@ -63,18 +54,12 @@ def shuffled_objects(
         for _ in range(num):
             first, second = rng.choice(num, 2, replace=False)
             swaps.append((names[first], names[second]))
-        prompt = write(story, start, swaps, names[int(rng.integers(num))])
-        reference = _trace(read(prompt), None, 0.0, 0.0)
-        answer = str(stated_answer(reference[-1]))
-        return Problem(problem_id(_NAME, prompt), prompt, answer, tuple(reference), {"people": num})
+        return write(story, start, swaps, names[int(rng.integers(num))]), {"people": num}
 
-    def problems(num: int, rng: Rng) -> list[Problem]:
-        return distinct(_NAME, num, lambda: draw(rng))
+    def attempt(prompt: str, rng: Rng | None) -> list[str]:
+        return _trace(read(prompt), rng, random_slip, systematic_slip)
 
-    def demonstrate(problem: Problem, rng: Rng) -> list[Step]:
-        return as_steps(_trace(read(problem.prompt), rng, random_slip, systematic_slip))
-
-    return Task(_NAME, problems, demonstrate, label_steps, answer_verifier(_NAME))
+    return trace_task(_NAME, draw, attempt, label_steps)
 
 
 def _trace(scene: Scene, rng: Rng | None, random_slip: float, systematic_slip: float) -> list[str]:

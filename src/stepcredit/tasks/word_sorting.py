@@ -19,18 +19,9 @@ import numpy as np
 
 from stepcredit.core.protocols import Rng, Solution, Task
 from stepcredit.core.registry import register
-from stepcredit.core.types import Floats, Problem, Step
+from stepcredit.core.types import Floats, Problem
 from stepcredit.tasks._orders import ORDINALS, Order, letter_number, put_in, read_order, same_order, write_order
-from stepcredit.tasks._trace import (
-    answer_verifier,
-    as_steps,
-    check_rates,
-    distinct,
-    happens,
-    problem_id,
-    stated_answer,
-    texts,
-)
+from stepcredit.tasks._trace import check_rates, happens, stated_answer, texts, trace_task
 from stepcredit.tasks._words import WORDS
 
 _NAME = "word_sorting"
@@ -60,7 +51,7 @@ def word_sorting(
         raise ValueError(f"{_NAME}: {min_words} to {max_words} words; allowed: 2 to 20")
     check_rates(_NAME, random_slip=random_slip, systematic_slip=systematic_slip)
 
-    def draw(rng: Rng) -> Problem:
+    def draw(rng: Rng) -> tuple[str, dict[str, int]]:
         num = int(rng.integers(min_words, max_words + 1))
         words: list[str] = []
         for index in rng.permutation(len(WORDS)):
@@ -69,19 +60,12 @@ def word_sorting(
                 words.append(word)
             if len(words) == num:
                 break
-        prompt = " ".join(words)
-        reference = _trace(words, None, 0.0, 0.0)
-        return Problem(
-            problem_id(_NAME, prompt), prompt, stated_answer(reference[-1]), tuple(reference), {"words": num}
-        )
+        return " ".join(words), {"words": num}
 
-    def problems(num: int, rng: Rng) -> list[Problem]:
-        return distinct(_NAME, num, lambda: draw(rng))
+    def attempt(prompt: str, rng: Rng | None) -> list[str]:
+        return _trace(prompt.split(), rng, random_slip, systematic_slip)
 
-    def demonstrate(problem: Problem, rng: Rng) -> list[Step]:
-        return as_steps(_trace(problem.prompt.split(), rng, random_slip, systematic_slip))
-
-    return Task(_NAME, problems, demonstrate, label_steps, answer_verifier(_NAME, _canonical))
+    return trace_task(_NAME, draw, attempt, label_steps, _canonical)
 
 
 def _canonical(answer: str) -> str:

@@ -2,14 +2,14 @@
 
 SPRM keeps a step only where the judge's sign already agrees with the outcome (arXiv:2507.01951). When every logit has
 one sign, the other class is never kept and never receives a gradient: a fixed point from which plain training does not
-return. What counts as collapsed is `core.diagnostics.filter_state`, over windows of 50 updates.
+return. What counts as collapsed is `core.filter_state`, over windows of 50 updates.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from stepcredit.core.diagnostics import FilterState, filter_state
+from stepcredit.core.filter_state import FilterState, filter_state
 from stepcredit.core.types import Floats
 
 WINDOW = 50  # updates

@@ -1,4 +1,4 @@
-"""What a task can say of attempts it did not write: outcomes, what the environment shows, and the oracle's step truth."""
+"""What a task's environment shows after each step of attempts it did not write."""
 
 from __future__ import annotations
 
@@ -7,25 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from stepcredit.core.protocols import Task, Verifier
-from stepcredit.core.tree import star, with_outcomes
-from stepcredit.core.types import Credit, Floats, Outcome, Problem, Record, Step, Tree
+from stepcredit.core.protocols import Task
+from stepcredit.core.tree import star
+from stepcredit.core.types import Credit, Problem, Record, Step, Tree
 
 Observe = Callable[[Problem, Sequence[Step]], list[Step]]
-
-
-def decided(record: Record, verifier: Verifier) -> Record:
-    """The record with the outcomes that the verifier gives; an attempt cut off by its length stays "truncated"."""
-    tree = record.tree
-    leaves = [leaf for leaf in tree.leaves if not _truncated(tree.outcomes[leaf])]
-    if not leaves:
-        return record
-    found = verifier(tree.problem, [tree.solution(leaf) for leaf in leaves])
-    return replace(record, tree=with_outcomes(tree, dict(zip(leaves, found, strict=True))))
-
-
-def _truncated(outcome: Outcome | None) -> bool:
-    return outcome is not None and outcome.status == "truncated"
 
 
 def observed(record: Record, observe: Observe) -> Record:
@@ -57,17 +43,6 @@ def _moved(credit: Credit, before: list[int], after: list[int], tree: Tree) -> C
     value_N[after], weight_N[after] = credit.values_N[before], credit.weight_N[before]
     value_N[0], weight_N[0] = credit.values_N[0], credit.weight_N[0]
     return replace(credit, values_N=value_N, weight_N=weight_N)
-
-
-def labelled(record: Record, task: Task) -> Record:
-    """The record with the oracle's labels as `credits["truth"]`."""
-    tree = record.tree
-    value_N: Floats = np.full(tree.num_nodes, np.nan)
-    for leaf in tree.leaves:
-        nodes = [node for node in tree.path(leaf) if tree.steps[node].sampled]
-        value_N[nodes] = task.label_steps(tree.problem, tree.solution(leaf))
-    truth = Credit(value_N, "label", (~np.isnan(value_N)).astype(np.float64), f"{task.name} oracle")
-    return replace(record, credits={**record.credits, "truth": truth})
 
 
 def need_observe(task: Task) -> Observe:
