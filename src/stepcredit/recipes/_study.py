@@ -9,8 +9,9 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from stepcredit.core import registry
 from stepcredit.core.layout import Layout
@@ -19,7 +20,7 @@ from stepcredit.recipes._fit import Backbone, Budget
 from stepcredit.recipes._pools import Pools, credited, make_pools, until_first_error
 from stepcredit.recipes._probes import Probes, chain_probes
 
-REVISION = 3  # raise it when code that decides an arm's numbers changes
+REVISION = 3  # raise it when code, or a default, that decides an arm's numbers changes
 NULLS = "nulls"
 
 
@@ -59,8 +60,8 @@ class Study:
     def folder(self) -> Path:
         """Where this seed's finished arms are kept."""
         plan = {name: value for name, value in asdict(self.plan).items() if name not in ("arms", "every")}
-        arms = {name: asdict(arm) for name, arm in self.arms.items()}
-        parts = [REVISION, plan, asdict(self.budget), asdict(self.layout), self.chance, arms]
+        arms = {name: [arm.kind, _set(arm.teaching)] for name, arm in self.arms.items()}
+        parts = [REVISION, plan, _set(self.budget), _set(self.layout), self.chance, arms]
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
         return self.out / "arms" / key / str(self.seed)
 
@@ -108,6 +109,12 @@ class Study:
             num_list=self.plan.num_list, layout=self.layout, every=self.plan.every, shown=4, probes=self.probes,
             progress=self.progress,
         )  # fmt: skip
+
+
+def _set(settings: Any) -> dict[str, Any]:
+    """The settings that differ from their defaults: a new knob, left alone, changes no key."""
+    given = {field.name: (getattr(settings, field.name), field.default) for field in fields(settings)}
+    return {name: value for name, (value, default) in given.items() if value != default}
 
 
 def results_of(studies: Sequence[Study], names: Sequence[str]) -> dict[str, list[ArmResult]]:
