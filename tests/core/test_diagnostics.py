@@ -137,6 +137,8 @@ def test_prefix_contamination_is_a_paired_clustered_difference():
     assert not steady.contaminated
     single = diagnostics.prefix_contamination(clean, clean - 0.3, ["one"] * 40, rng=rng)
     assert not single.contaminated and "Undecided" in single.lines()[1]  # one task has no interval
+    tiny = diagnostics.prefix_contamination(clean, clean - 0.01, clusters, rng=rng)
+    assert not tiny.contaminated and tiny.lines()[1] == "No contamination of more than 0.02."
 
 
 def test_agreement_on_filtered_states_says_nothing():

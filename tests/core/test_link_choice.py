@@ -113,3 +113,16 @@ def test_one_outcome_only_cannot_decide():
     assert found.answer == "undecided" and found.stop is None
     with pytest.raises(ValueError, match="compare two links"):
         link_choice.compare_links({"derivation": ones}, ones, ones, list("abcd"), rng=rng)
+
+
+def test_a_difference_of_a_hundredth_of_a_step_tells_no_outcome():
+    """Every 50th wrong attempt of 200 problems is one step longer than the right one beside it: sure, and too small."""
+    length = np.tile([10, 10], 200)
+    length[1::100] += 1
+    right = np.tile([True, False], 200)
+    tasks = np.repeat(np.arange(200), 2).tolist()
+    small = link_choice.stop_on_success(length, right, tasks, rng=np.random.default_rng(0))
+    assert small.difference.value == 0.02 and small.difference.low >= 0 and not small.dependent
+    length[1::2] += 1
+    large = link_choice.stop_on_success(length, right, tasks, rng=np.random.default_rng(0))
+    assert np.isclose(large.difference.value, 1.02) and large.dependent  # 1.02 of 10.5 steps

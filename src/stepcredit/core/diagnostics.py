@@ -22,6 +22,7 @@ from stepcredit.core.stats import clustered_rate, paired_difference, rate
 from stepcredit.core.types import Estimate, Floats
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+NO_MATTER = 0.02  # a change of a step's score that is too small to act on
 
 
 @dataclass(frozen=True)
@@ -191,14 +192,16 @@ class Contamination:
 
     @property
     def contaminated(self) -> bool:
-        """Whether the interval of the difference excludes 0 from below: the prefix is held against the step."""
-        return bool(self.difference.high < 0)
+        """Whether the interval lies below 0, and reaches past what matters: the prefix is held against the step."""
+        return bool(self.difference.high < 0 and self.difference.low < -NO_MATTER)
 
     def lines(self) -> list[str]:
         """The finding in sentences."""
         found = [f"After a corrupted prefix a sound step's score changes by {_interval(self.difference)}."]
         if self.contaminated:
             found.append("WARNING: the score of a step follows its prefix, not the step alone (prefix contamination).")
+        elif max(abs(self.difference.low), abs(self.difference.high)) <= NO_MATTER:
+            found.append(f"No contamination of more than {NO_MATTER}.")
         elif not self.difference.low > 0:
             found.append("Undecided: the interval includes 0, or there is none.")
         return found

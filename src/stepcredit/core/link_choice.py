@@ -21,6 +21,9 @@ from stepcredit.core.stats import cluster_sums, clustered_bootstrap, ratio
 from stepcredit.core.types import Bools, Estimate, Floats, Ints
 
 
+MARGIN = 0.05  # of the mean number of steps
+
+
 @dataclass(frozen=True)
 class StopOnSuccess:
     """Whether the number of steps tells the outcomes of one problem's attempts apart.
@@ -34,17 +37,22 @@ class StopOnSuccess:
     num_mixed: int
     share_at_limit: float
     share_matched: float
+    mean_steps: float = 1.0
 
     @property
     def dependent(self) -> bool:
-        """Whether right attempts at a problem are shorter, by more than the interval or with no length in common."""
-        return bool(self.difference.low > 0 or (self.difference.value > 0 and self.share_matched == 0))
+        """Whether right attempts at a problem are shorter: by surely more than 5 % of a mean attempt, or always.
+
+        A hundredth of a step, as where a malformed line is lost now and then, tells no outcome, however sure it is.
+        """
+        clearly = self.difference.low > MARGIN * self.mean_steps
+        return bool(clearly or (self.difference.value > 0 and self.share_matched == 0))
 
     def lines(self) -> list[str]:
         """The finding in sentences."""
         gap = self.difference
         said = (
-            f"Wrong attempts are {gap.value:.2f} [{gap.low:.2f}, {gap.high:.2f}] steps longer than right ones at the same "
+            f"Wrong attempts are {gap.value:.2f} [{gap.low:.2f}, {gap.high:.2f}] steps longer than right ones, of {self.mean_steps:.1f}, at the same "
             f"problem ({self.num_mixed} problems with both)"
         )
         if not self.num_mixed:
@@ -86,7 +94,7 @@ def stop_on_success(num_steps: Ints, right: Bools, clusters: Sequence[Hashable],
     )  # fmt: skip
     at_limit = float(np.mean(length[~is_right] == length.max()))
     matched = float(np.mean(matched_weights(num_steps, right) > 0))
-    return StopOnSuccess(difference, int(mixed_C.sum()), at_limit, matched)
+    return StopOnSuccess(difference, int(mixed_C.sum()), at_limit, matched, float(length.mean()))
 
 
 def matched_weights(num_steps: Ints, right: Bools) -> Floats:
