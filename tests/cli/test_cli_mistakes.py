@@ -30,7 +30,7 @@ WRONG = {
     "no outcome": (lines(*({**row, "correct": None} for row in GOOD)), "has a scored outcome; verify them first"),
     "not a number": (lines(*GOOD) + b'{"problem": "p", "attempt": "a", "correct": NaN}\n', "line 5: field 'correct': got NaN"),
     "not UTF-8": (lines(*GOOD) + b'{"problem": "caf\xe9", "attempt": "a", "correct": true}\n', "line 5: byte 16 is not UTF-8"),
-    "truncated gzip": (gzip.compress(lines(*GOOD) * 400)[:-30], "not a complete gzip file"),
+    "truncated gzip": (gzip.compress(lines(*GOOD) * 200)[:-30], "not a complete gzip file"),
     "one array over several lines": (b'[\n{"problem": "p", "attempt": "a", "correct": true}\n]', "allowed: one JSON object a line"),
     "not JSON": (lines(*GOOD) + b'{"problem": "p", "att', "line 5: not valid JSON"),
     "empty file": (b"", "no readable row"),
@@ -80,6 +80,11 @@ def test_a_marker_that_the_tokenizer_merges_is_named(tmp_path, write_lines, caps
     [
         (["score", "IN", "OUT", "--scorer", "nowhere"], "there is no scorer folder 'nowhere'"),
         (["score", "IN", "OUT", "--scorer", "."], "holds no scorer.json"),
+        (["score", "IN", "OUT.txt", "--scorer", "."], "the name does not say what the file holds"),
+        (["score", "IN", "no/such/o.jsonl", "--scorer", "."], "the folder no/such does not exist"),
+        (["score", "IN", "OUT", "--scorer", ".", "--chunk", "0"], "chunk is 0; allowed: 1 or more"),
+        (["train", "IN", "OUT", *TINY, "--choose_on", "IN"], "a chain judge is decoded without a threshold"),
+        (["evaluate", "IN", "--scorer", "nowhere"], "no scorer folder at 'nowhere'"),
         (["train", "IN", "OUT", "--backbone", "./nowhere"], "there is no model folder './nowhere'"),
         (["train", "IN", "OUT", "--pooling", "best"], "no pooling method 'best'; there are: broadcast"),
         (["train", "IN", "OUT", "--credit", "mine", *TINY], "no credit 'mine'"),
@@ -118,7 +123,10 @@ def test_a_marker_that_the_tokenizer_merges_is_named(tmp_path, write_lines, caps
         (["credit", "IN", "OUT", "--method", "group_mean", "--write_as", "stepwise"], "a credit of kind advantage"),
         (["credit", "IN", "OUT", "--method", "magic"], "no credit method 'magic'"),
         (["evaluate", "IN", "--out", "OUT"], "no record has judgments: score the attempts first"),
-        (["evaluate", "IN", "--threshold", "0.5", "--choose_on", "0.5"], "not both"),
+        (
+            ["evaluate", "IN", "--threshold", "0.5", "--choose_on", "0.5"],
+            "give one of --threshold, --choose_on and --scorer",
+        ),
         (["evaluate", "IN", "--threshold", "inf"], "--threshold is inf; allowed: a finite number"),
         (["evaluate", "IN", "--choose_on", "1.5"], "between 0 and 1"),
         (["evaluate", "IN", "--choose_on", "0.5", "--split", "0.2"], "give one of them"),
@@ -162,8 +170,9 @@ def test_a_failure_leaves_the_earlier_output_as_it_was(scorer, write_lines, tmp_
     out.write_text("earlier\n")
     path = write_lines([*GOOD, {"problem": "p"}])
     assert main(["score", str(path), str(out), "--scorer", str(scorer), "--chunk", "1"]) == 2
-    one_line(capsys)
-    assert out.read_text() == "earlier\n" and sorted(p.name for p in tmp_path.iterdir()) == ["out.jsonl", "rows.jsonl"]
+    assert "4 shards judged so far are kept in " in one_line(capsys)
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert out.read_text() == "earlier\n" and left == ["out.jsonl", "out.jsonl.partial-score", "rows.jsonl"]
 
 
 def test_bad_rows_can_be_left_out_counted_and_listed(scorer, write_lines, tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -53,6 +54,17 @@ def restarted() -> Tree:
     )  # fmt: skip
 
 
+def solved() -> Tree:
+    """Three right attempts (1, 2, 3) and a wrong one (4-5-6) whose restarts succeed from 4 (7 right, 8 wrong), not from 5."""
+    problem = replace(PROBLEM, id="solved")
+    steps = (prompt_step(problem), *(Step(f"m{n}|xxxx") for n in range(1, 11)))
+    rewards = {1: 1.0, 2: 1.0, 3: 1.0, 6: 0.0, 7: 1.0, 8: 0.0, 9: 0.0, 10: 0.0}
+    return Tree(
+        problem, steps, [-1, 0, 0, 0, 0, 4, 5, 4, 4, 5, 5], tuple(outcome(rewards.get(n)) for n in range(11)),
+        group_N=[0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7], cost=Cost(generated_tokens=40),
+    )  # fmt: skip
+
+
 def every_tree() -> list[Tree]:
     """The trees all methods are run on."""
     return [
@@ -63,6 +75,7 @@ def every_tree() -> list[Tree]:
         group(0.25, 0.75, 0.5, problem=Problem("soft", "?")),
         with_tools(),
         restarted(),
+        solved(),
         Tree(Problem("bare", "?"), (prompt_step(Problem("bare", "?")),), [-1], (None,)),
     ]
 
@@ -115,10 +128,14 @@ class Resources:
         self.num_calls += 1
         return [[Completion(f"c{k}|x") for k in range(num)] for _ in prefixes]
 
-    def logprob(self, prefixes, continuations):
-        """The policy: a log-probability from the texts."""
-        self.num_calls += 1
-        return np.log([number(Step(p + c), "logprob") for p, c in zip(prefixes, continuations, strict=True)])
+    def policy(self, name):
+        """A policy of its own for each resource, which gives every x the same probability and other characters one."""
+
+        def logprob(prefixes, continuations):
+            self.num_calls += 1
+            return np.log(number(Step(name), "policy")) * np.array([c.count("x") for c in continuations])
+
+        return SimpleNamespace(sample=self.sample, logprob=logprob)
 
     def given(self, resources: dict[str, str], kinds: dict[str, str], trees: list[Tree]) -> dict[str, object]:
         """Arguments for a method's resources, by annotation; every Credit is one per tree."""
@@ -127,6 +144,7 @@ class Resources:
             if annotation in ("Credit", "Sequence[Credit]"):
                 made[name] = [credit_of(tree, name, kinds.get(name, "value")) for tree in trees]
             else:
-                by_name = {"Judge": self.judge, "Verifier": self.verifier, "Embedder": self.embed, "Policy": self}
+                by_name = {"Judge": self.judge, "Verifier": self.verifier, "Embedder": self.embed,
+                           "Policy": self.policy(name)}  # fmt: skip
                 made[name] = rng(0, "conformance", name) if annotation == "Rng" else by_name[annotation]
         return made

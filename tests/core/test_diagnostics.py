@@ -141,10 +141,23 @@ def test_prefix_contamination_is_a_paired_clustered_difference():
     assert not tiny.contaminated and tiny.lines()[1] == "No contamination of more than 0.02."
 
 
+def test_the_order_of_sound_steps_that_are_all_but_certain_is_no_disagreement():
+    """Two judges that see the same one wrong step in four, and give the others .98 to 1 in any order."""
+    rng = np.random.default_rng(0)
+    wrong = np.eye(4)[rng.integers(4, size=100)]
+    first, second = ([1 - w - rng.uniform(0, 0.02, 4) * (1 - w) for w in wrong] for _ in range(2))
+    assert diagnostics.rank_agreement(first, second).spearman == 1.0
+    blurred = diagnostics.rank_agreement(first, second, resolution=0.0).spearman
+    assert 0.4 < blurred < 0.7  # only the wrong step's rank is shared: 3/4 ... 15 of 25 of the rank variance
+    none = diagnostics.rank_agreement([np.array([0.99, 1.0])], [np.array([1.0, 0.98])])
+    assert none.num_attempts == 0 and none.num_undefined == 1
+
+
 def test_agreement_on_filtered_states_says_nothing():
     """Why `rank_agreement` is to be given local rates: without repair two unrelated fits agree on the states, not on keep."""
     rng = np.random.default_rng(0)
     keep = [[rng.uniform(0.05, 0.95, 6) for _ in range(200)] for _ in range(2)]
     states = [[chain.filtered(k, np.zeros(6)) for k in fit] for fit in keep]
-    assert np.isclose(diagnostics.rank_agreement(*states).spearman, 1)
+    assert np.isclose(diagnostics.rank_agreement(*states, resolution=0.0).spearman, 1)
+    assert diagnostics.rank_agreement(*states).spearman > 0.85  # the tails, all but 0, are ties
     assert abs(diagnostics.rank_agreement(*keep).spearman) < 0.15

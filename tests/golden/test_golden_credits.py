@@ -7,12 +7,14 @@ A file holds a tree, the numbers a judge and the step truth would give on its no
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from stepcredit import Credit, Judgment, Outcome, Problem, Step, Tree
 from stepcredit.core import registry
+from stepcredit.core.rng import rng
 
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*.json"))
@@ -49,6 +51,9 @@ def credits_of(row):
         channels = [{name: np.array([row["given"][name][n] for n in S]) for name in ("keep", "fix")} for S in nodes]
         return [Judgment(0.5, channel["keep"], channel) for channel in channels]
 
+    def policy(nats):
+        return SimpleNamespace(logprob=lambda prefixes, texts: np.array([-nats * len(text) for text in texts]))
+
     found = {}
     for entry in registry.entries("credit"):
         kinds = entry.properties.get("resource_kinds", {})
@@ -56,6 +61,10 @@ def credits_of(row):
         for name, annotation in entry.resources.items():
             if annotation == "Judge":
                 resources[name] = judge
+            elif annotation == "Policy":
+                resources[name] = policy({"policy": 1.0, "reference": 1.25}[name])  # a character
+            elif annotation == "Rng":
+                resources[name] = rng(0, "golden", name)
             elif annotation in ("Credit", "Sequence[Credit]"):
                 resources[name] = [given("truth" if kinds.get(name) == "label" else "score", kinds.get(name, "value"))]
         if set(resources) == set(entry.resources):

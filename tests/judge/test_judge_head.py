@@ -285,12 +285,34 @@ def edit(folder, **changes):
         ("kind", "linear", "of kind 'linear', not 'head'"),
         ("format", 2, "reads format 1"),
         ("surprise", 1, "not a scorer manifest"),
+        ("segment", "lines", "segment by 'lines'; allowed: newline"),
+        ("segment", "delimiter", "needs a delimiter"),
+        ("threshold_source", "guessed", "threshold_source is 'guessed'; allowed: fixed, chosen"),
     ],
 )
 def test_a_tampered_manifest_is_refused(copied, field, value, said):
     edit(copied, **{field: value})
     with pytest.raises(ValueError, match=said):
         HeadScorer.load(copied)
+
+
+def test_a_folder_from_before_these_fields_loads(copied):
+    given = json.loads((copied / "scorer.json").read_text())
+    for name in ("segment", "delimiter", "threshold_problems"):
+        del given[name]
+    (copied / "scorer.json").write_text(json.dumps(given))
+    found = HeadScorer.load(copied).manifest
+    assert found.segment is None and found.delimiter is None and found.threshold_problems == ()
+
+
+def test_how_text_was_cut_and_where_the_threshold_comes_from_travel(tmp_path):
+    made = scorer()
+    said = {"segment": "delimiter", "delimiter": "; ", "threshold": 0.3, "threshold_source": "chosen",
+            "threshold_problems": ("a", "b")}  # fmt: skip
+    made.manifest = replace(made.manifest, **said)
+    made.save(tmp_path)
+    found = HeadScorer.load(tmp_path).manifest
+    assert {name: getattr(found, name) for name in said} == said
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ TEACHINGS = {
     "noisy verifier": Teaching(fp=0.1, fn=0.05),
     "retry": Teaching(link="retry"),
     "free": Teaching(link="free"),
-    **{name: Teaching(pooling=name) for name in ("softmin", "geometric_mean", "broadcast", "last")},
+    **{name: Teaching(pooling=name) for name in ("softmin", "geometric_mean", "broadcast", "last", "buffer", "value")},
     "oracle": Teaching(credit="truth", chain_labels=True),
     "labels": Teaching(credit="truth"),
     "released filter": Teaching(self_supervised="released", warmup_updates=3),

@@ -25,9 +25,9 @@ def batch(num_rows=6, num_steps=5, scale=2.0, seed=0):
 
 
 def logits_of(*probabilities):
-    """One attempt with these step probabilities."""
-    p = torch.tensor(probabilities, dtype=torch.float64)
-    return torch.logit(p)[None, :, None], torch.ones(1, len(probabilities), dtype=torch.bool)
+    """One attempt with these step probabilities; a second channel, where one is read, is as good as off."""
+    u = torch.logit(torch.tensor(probabilities, dtype=torch.float64))
+    return torch.stack([u, torch.full_like(u, -60.0)], 1)[None], torch.ones(1, len(probabilities), dtype=torch.bool)
 
 
 # the chain
@@ -115,6 +115,10 @@ def variants():
             knobs += [{"recovery": 0.2}, {"recovery": torch.tensor(0.0)}, {"recovery": torch.tensor(0.2)}]
         if entry.name == "softmin":
             knobs += [{"temperature": 0.1}, {"detach_weights": True}]
+        if entry.name == "buffer":
+            knobs += [{"beta": 0.0}, {"beta": 1.0}, {"factor": "random"}]
+        if entry.name == "value":
+            knobs += [{"squash": True}, {"by_length": True}]
         for given in knobs:
             yield pytest.param(
                 entry.function, given, id="-".join([entry.name, *(f"{k}={v}" for k, v in given.items())])
@@ -126,9 +130,22 @@ every_pooling = pytest.mark.parametrize(("pool", "knobs"), list(variants()))
 
 def test_the_conformance_tests_see_every_pooling():
     assert {entry.name for entry in POOLINGS} == set(registry.names("pooling"))
-    assert {"latent_chain", "softmin", "geometric_mean", "broadcast", "last"} <= set(registry.names("pooling"))
+    assert {"latent_chain", "softmin", "geometric_mean", "broadcast", "last", "buffer", "value"} <= set(
+        registry.names("pooling")
+    )
     for entry in POOLINGS:
         assert entry.properties["step_label_free"] and isinstance(entry.properties["split_invariant"], bool)
+        assert likelihood(entry) in ("exact", "composite", "none")
+
+
+def likelihood(entry):
+    """exact: the pair sums to one; composite: a mean of step log-likelihoods; none: another loss than a likelihood."""
+    return entry.properties.get("likelihood", "exact")
+
+
+likelihoods = pytest.mark.parametrize(
+    "entry", [e for e in POOLINGS if likelihood(e) != "none"], ids=lambda entry: entry.name
+)
 
 
 @every_pooling
@@ -180,12 +197,43 @@ def test_values_and_gradients_stay_finite_in_float32(pool, knobs, num_steps, lev
         assert bool(torch.isfinite(found_B).all()) and bool(torch.isfinite(given.grad).all())
 
 
-def test_a_confident_wrong_attempt_still_gets_a_gradient():
+@likelihoods
+def test_the_pair_of_a_likelihood_sums_to_one_and_that_of_a_composite_one_to_less(entry):
+    """Exact: P(right) + P(wrong) = 1. A mean of logs over steps that differ: less, by Cauchy-Schwarz; one step: 1."""
+    logit_BSC, step_BS = batch(num_rows=5, seed=3)
+    logit_BSC[..., 1] = -60.0 if entry.name == "buffer" else logit_BSC[..., 1]
+    total_B = torch.logaddexp(*entry.function(logit_BSC, step_BS)).exp()
+    assert total_B[0].item() == pytest.approx(1.0)
+    if likelihood(entry) == "exact":
+        assert torch.allclose(total_B, torch.ones_like(total_B), rtol=1e-10)
+    else:
+        assert bool((total_B[1:] < 0.999).all())
+
+
+@likelihoods
+def test_a_confident_wrong_attempt_still_gets_a_gradient(entry):
     """At u = 30 in float32 a pooling must not call the error impossible: the gradient is of the order of one."""
-    for entry in POOLINGS:
-        u = torch.full((1, 4, 2), 30.0, requires_grad=True)
-        (-entry.function(u, torch.ones(1, 4, dtype=torch.bool))[1].sum()).backward()
-        assert u.grad[..., 0].sum().item() == pytest.approx(1.0, abs=1e-3), entry.name
+    u = torch.zeros(1, 4, 2)
+    u[..., 0] = 30.0
+    u.requires_grad_()
+    (-entry.function(u, torch.ones(1, 4, dtype=torch.bool))[1].sum()).backward()
+    assert u.grad[..., 0].sum().item() == pytest.approx(1.0, abs=1e-3)
+
+
+HELD_FIXED = ("detach_weights", "factor")  # a factor without gradient: no derivative of the value
+
+
+@pytest.mark.parametrize(("pool", "knobs"), [v for v in variants() if not set(HELD_FIXED) & set(v.values[1])])
+def test_gradients_are_those_of_finite_differences(pool, knobs):
+    """Along random directions, of all steps of all attempts at once."""
+    logit_BSC, step_BS = batch(4, 4, seed=5)
+    along = torch.tensor(np.random.default_rng(6).normal(size=(3, *logit_BSC.shape)))
+    for side in (0, 1):
+        given = logit_BSC.clone().requires_grad_()
+        pool(given, step_BS, **knobs)[side].sum().backward()
+        for direction in along:
+            ends = [pool(logit_BSC + d * direction, step_BS, **knobs)[side].sum().item() for d in (1e-6, -1e-6)]
+            assert (given.grad * direction).sum().item() == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize("entry", POOLINGS, ids=lambda entry: entry.name)
@@ -257,12 +305,11 @@ def test_geometric_mean_broadcast_and_last_by_hand():
     assert right_B.exp().item() == pytest.approx(0.8) and wrong_B.exp().item() == pytest.approx(0.2)
 
 
-def test_one_step_is_logistic_regression_under_every_pooling():
-    logit_BSC, step_BS = logits_of(0.3)
-    for entry in POOLINGS:
-        right_B, wrong_B = entry.function(logit_BSC, step_BS)
-        assert right_B.exp().item() == pytest.approx(0.3), entry.name
-        assert wrong_B.exp().item() == pytest.approx(0.7), entry.name
+@likelihoods
+def test_one_step_is_logistic_regression_under_every_likelihood(entry):
+    right_B, wrong_B = entry.function(*logits_of(0.3))
+    assert right_B.exp().item() == pytest.approx(0.3)
+    assert wrong_B.exp().item() == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("log_p", [-1e-20, -1e-3, -0.69, -0.7, -5.0, -80.0])

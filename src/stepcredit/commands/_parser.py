@@ -3,6 +3,7 @@
 Three parameters of a command's `run` are filled in here: `reading` (how to read the input, flat options), `knobs` (the
 options of chosen methods, `--<group>.<knob>`, by group) and `config` (everything given, for run.json). A module with
 methods to choose has `groups(arguments) -> list[Group]`, called with the arguments as typed, before they are parsed.
+Where it has `notes() -> str`, its help ends with these.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def build(module: ModuleType, command: str, arguments: Sequence[str]) -> Argumen
     """The parser of a command, with the options of the methods that the arguments choose."""
     parameters = inspect.signature(module.run).parameters
     summary = (inspect.getdoc(module.run) or "").split("\n\nArgs:")[0]
+    if hasattr(module, "notes") and not {"-h", "--help"}.isdisjoint(arguments):
+        summary += "\n\n" + module.notes()
     parser = ArgumentParser(prog=f"stepcredit {command}", description=summary, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these options.")
     optional: dict[str, str] = getattr(module, "OPTIONAL", {})  # positions that may be left out, with their help

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from stepcredit.commands._parser import Group, peek
-from stepcredit.commands._reading import Reading, hint_ids, records
+from stepcredit.commands._reading import Reading, as_taught, hint_ids, records
 from stepcredit.core import registry
 from stepcredit.core.registry import Entry
-from stepcredit.core.types import Credit, Record
+from stepcredit.core.types import Credit, Record, Tree
 
 JUDGED = "judgments"  # as the name of a Credit resource: the step scores of the file's judgments
+CHUNK = 32  # records in memory, for methods that look at one tree at a time
 
 
 def groups(arguments: list[str]) -> list[Group]:
     """The method's knobs."""
     method = peek(arguments, "method")
     return [] if method is None else [Group.of("credit", registry.get("credit", method))]
+
+
+def notes() -> str:
+    """Which methods do not stream."""
+    whole = [entry.name for entry in registry.entries("credit") if not is_per_tree(entry)]
+    return f"These methods learn from all attempts at once and hold the whole file in memory: {', '.join(whole)}."
 
 
 def run(  # noqa: D417  # the parser fills in what is not described
@@ -40,7 +49,9 @@ def run(  # noqa: D417  # the parser fills in what is not described
 ) -> None:
     """Put credit on the steps of attempts, and write the records with it.
 
-    The method's knobs are options --credit.<knob>; `stepcredit list credit` names the methods.
+    The method's knobs are options --credit.<knob>; `stepcredit list credit` names the methods. A method that looks
+    at one problem at a time streams: it holds a problem's attempts from the first to the last of them in the file, which
+    is read twice for that.
 
     Args:
         input: The file of attempts.
@@ -56,35 +67,61 @@ def run(  # noqa: D417  # the parser fills in what is not described
         seed: For methods that draw.
         threads: Processor threads for the judge (all when not given).
     """
-    from stepcredit.commands import _show
-    from stepcredit.data import group as joined
+    from stepcredit.commands._steps import Steps
     from stepcredit.data import write
 
     entry = registry.get("credit", method)
-    given = list(_show.progress(records(input, reading), "reading"))
-    hint_ids(given)
-    given = joined(given) if group else given
-    resources = {each: _resource(each, what, entry, given, judge, source, seed, threads)
-                 for each, what in entry.resources.items()}  # fmt: skip
-    credits = registry.bind("credit", method, **resources, **knobs.get("credit", {}))([r.tree for r in given])
-    key = name or method
-    write(out, (replace(r, credits={**r.credits, key: c}) for r, c in zip(given, credits, strict=True)), format=write_as,
-          **({"credit": key} if write_as == "stepwise" else {}))  # fmt: skip
-    _say(out, key, given, credits)
+    if judge is not None:
+        reading = as_taught(input, reading, judge)
+    shared = {each: _resource(each, what, entry, judge, seed, threads) for each, what in entry.resources.items()
+              if what not in ("Credit", "Sequence[Credit]")}  # fmt: skip
+    other = [each for each in entry.resources if each not in shared]
+    key, seen = name or method, Steps()
+
+    def credited() -> Iterator[Record]:
+        for given in _batches(input, reading, entry, group):
+            named = {each: [_credit(seen.num_records + place, record, source or each, entry)
+                            for place, record in enumerate(given, start=1)] for each in other}  # fmt: skip
+            credits = registry.bind("credit", method, **shared, **named, **knobs.get("credit", {}))(
+                [r.tree for r in given]
+            )
+            for record, credit in zip(given, credits, strict=True):
+                seen.add(record, credit)
+                yield replace(record, credits={**record.credits, key: credit})
+
+    write(out, credited(), format=write_as, **({"credit": key} if write_as == "stepwise" else {}))
+    print(f"wrote {out}: {key} {seen.line()}")
 
 
-def _resource(
-    name: str, what: str, entry: Entry, given: Sequence[Record], judge: str | None, source: str | None, seed: int,
-    threads: int | None,
-) -> Any:  # fmt: skip
+def is_per_tree(entry: Entry) -> bool:
+    """Whether a method looks at one tree at a time: its first argument is a Tree."""
+    first = next(iter(inspect.signature(entry.function).parameters.values()))
+    return first.annotation in ("Tree", Tree)
+
+
+def _batches(source: str, reading: Reading, entry: Entry, group: bool) -> Iterator[list[Record]]:
+    """The records a method is given at once: all, or a few where it looks at one tree at a time."""
+    from stepcredit.commands import _show
+    from stepcredit.commands._joined import joined
+    from stepcredit.data import group as all_joined
+
+    if is_per_tree(entry):
+        found = joined(source, reading) if group else _show.progress(records(source, reading), "reading")
+        while batch := list(itertools.islice(found, CHUNK)):
+            yield batch
+        return
+    given = list(_show.progress(records(source, reading), "reading"))
+    hint_ids((record.tree.problem.id, record.tree.problem.prompt) for record in given)
+    yield all_joined(given) if group else given
+
+
+def _resource(name: str, what: str, entry: Entry, judge: str | None, seed: int, threads: int | None) -> Any:
     if what == "Judge":
         if judge is None:
             raise ValueError(f"{entry.name} needs a judge: give --judge FOLDER, a trained scorer")
         from stepcredit.commands import _scorer
 
         return _scorer.load(judge, threads=threads)
-    if what in ("Credit", "Sequence[Credit]"):
-        return [_credit(number, record, source or name, entry) for number, record in enumerate(given, start=1)]
     if what == "Rng":
         from stepcredit.core.rng import rng
 
@@ -116,10 +153,3 @@ def _judged(record: Record) -> Credit:
             sum_N[nodes[known_S]] += judgment.step_scores_S[known_S]
             num_N[nodes[known_S]] += 1
     return Credit(np.where(num_N > 0, sum_N / np.maximum(num_N, 1), np.nan), "value", (num_N > 0).astype(float), JUDGED)
-
-
-def _say(out: str, name: str, given: Sequence[Record], credits: Sequence[Credit]) -> None:
-    values = np.concatenate([c.values_N[r.tree.sampled_N] for r, c in zip(given, credits, strict=True)])
-    known = values[~np.isnan(values)]
-    print(f"wrote {out}: {name} ({credits[0].kind}) on {known.size} of {values.size} steps in {len(given)} records"
-          + (f", mean {known.mean():.3f}, from {known.min():.3f} to {known.max():.3f}" if known.size else ""))  # fmt: skip

@@ -8,14 +8,17 @@ import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from stepcredit.commands._parser import unescaped
-from stepcredit.commands._reading import Reading, hint_ids, records
+from stepcredit.commands._reading import Reading, cut_of, hint_ids, records
 from stepcredit.core.layout import ReadAt
+from stepcredit.core.protocols import Judge
 from stepcredit.core.readout import Link
 from stepcredit.core.types import Record
+from stepcredit.judge._manifest import Manifest
 
 EPOCHS, FEWEST, MOST = 20, 100, 2000  # what decides the updates when they are not given
 SCRATCH_RATE, BACKBONE_RATE = 1e-3, 2e-5
@@ -58,6 +61,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
     within: str = " ",
     read: ReadAt = "on",
     show_problem: bool = True,
+    choose_on: str | None = None,
     seed: int = 0,
     threads: int | None = None,
     reading: Reading,
@@ -65,7 +69,8 @@ def run(  # noqa: D417  # the parser fills in what is not described
 ) -> None:
     r"""Train a scorer of steps on attempts, from their outcomes or from a credit's labels.
 
-    A killed run goes on where it was when the same command is given again (its state is in OUT.partial-train).
+    A killed run goes on where it was when the same command is given again (its state is in OUT.partial-train). The whole
+    file is held in memory, measured at 20 kB an attempt of eight steps and 450 characters.
 
     Args:
         input: The file of attempts.
@@ -105,10 +110,12 @@ def run(  # noqa: D417  # the parser fills in what is not described
         within: Text between a step and what the environment answered.
         read: Score at the marker, or at the token before it.
         show_problem: Whether the judge sees the problem; what it cannot see cannot excuse a step.
+        choose_on: A file with step truth, for a judge that is no chain: the threshold on step scores with the best F1
+            on it is kept in scorer.json (else 0.5), which is step supervision; `evaluate --scorer` uses it.
         seed: The same seed gives the same scorer.
         threads: Processor threads (all when not given).
     """
-    from stepcredit.commands import _show, _torch
+    from stepcredit.commands import _show, _threshold, _torch
     from stepcredit.core import registry
     from stepcredit.core.layout import Layout
     from stepcredit.recipes._fit import Backbone, Budget, Teaching, check_phases, fit_scorer, save_scorer
@@ -119,7 +126,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
         )
     target = _checked_target(out)
     if judge == "linear":
-        _linear(_rows(input, reading), target, link, credit, seed)
+        _linear(input, reading, target, link, credit, choose_on, seed)
         return
     registry.get("pooling", pooling)
     if marker is None:
@@ -138,10 +145,13 @@ def run(  # noqa: D417  # the parser fills in what is not described
         chain_labels=chain_labels, self_supervised=self_supervised, warmup_updates=warmup_updates,
         label_updates=label_updates,
     )  # fmt: skip
+    marked = _threshold.marked(choose_on, teaching.readout)
     rows = _rows(input, reading)
     num_updates = _updates(rows, batch_size) if updates is None else updates
     check_phases(teaching, num_updates)
     _torch.prepare(threads)
+    from stepcredit.judge.head import ScorerJudge
+
     if backbone is not None:
         from stepcredit.policy.hf import locate
 
@@ -168,6 +178,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
         raise
     if not _first_process():
         return
+    fitted.scorer.manifest = _finished(fitted.scorer.manifest, ScorerJudge(fitted.scorer), input, reading, marked)
     save_scorer(fitted.scorer, target)
     shutil.rmtree(work, ignore_errors=True)
     last = f", last loss {fitted.fit.loss[-1][1]:.4f}" if fitted.fit.loss else ""
@@ -184,19 +195,36 @@ def _rows(source: str, reading: Reading) -> list[Record]:
     from stepcredit.commands import _show
 
     rows = list(_show.progress(records(source, reading), "reading"))
-    hint_ids(rows)
+    hint_ids((row.tree.problem.id, row.tree.problem.prompt) for row in rows)
     return rows
 
 
-def _linear(rows: Sequence[Record], target: Path, link: Link, credit: str | None, seed: int) -> None:
+def _linear(
+    source: str, reading: Reading, target: Path, link: Link, credit: str | None, choose_on: str | None, seed: int
+) -> None:
+    from stepcredit.commands import _threshold
     from stepcredit.judge.linear import LinearScorer
     from stepcredit.recipes._fit import Teaching, identifiability, save_scorer
 
+    marked = _threshold.marked(choose_on, Teaching(link=link, credit=credit).readout)
+    rows = _rows(source, reading)
     scorer = LinearScorer.fit(rows, credit=credit, link=link)  # type: ignore[arg-type]  # it refuses "free" itself
+    scorer.manifest = _finished(scorer.manifest, scorer, source, reading, marked)
     save_scorer(scorer, target)
     print(f"wrote {target}: linear, {sum(len(record.tree.leaves) for record in rows)} attempts")
     for line in identifiability(rows, scorer, scorer.manifest.readout, Teaching(link=link, credit=credit), seed):
         print(line)
+
+
+def _finished(
+    manifest: Manifest, judge: Judge, source: str, reading: Reading, marked: Sequence[Record] | None
+) -> Manifest:
+    """With how the training file was cut into steps, and the threshold chosen on marked attempts where there are any."""
+    from stepcredit.commands import _threshold
+
+    if (cut := cut_of(source, reading)) is not None:
+        manifest = replace(manifest, segment=cut.segment, delimiter=cut.delimiter)
+    return manifest if marked is None else _threshold.chosen(manifest, judge, marked)
 
 
 def _checked_target(out: str) -> Path:

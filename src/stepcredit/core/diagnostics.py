@@ -147,8 +147,8 @@ class RankAgreement:
         """The finding in sentences."""
         found = [
             f"Two seeds rank the steps of an attempt alike by Spearman {self.spearman:.2f}, Kendall "
-            f"{self.kendall:.2f} (mean over {self.num_attempts} attempts; {self.num_undefined} more have too few "
-            f"steps or constant scores); over all steps at once by {self.pooled_spearman:.2f}."
+            f"{self.kendall:.2f} (mean over {self.num_attempts} attempts; {self.num_undefined} more have one step, "
+            f"or no step that stands out); over all steps at once by {self.pooled_spearman:.2f}."
         ]
         if self.num_attempts == 0:
             found.append("Undecided: no attempt has two steps that both fits tell apart.")
@@ -159,8 +159,11 @@ class RankAgreement:
         return found
 
 
-def rank_agreement(first: Sequence[Floats], second: Sequence[Floats]) -> RankAgreement:
+def rank_agreement(first: Sequence[Floats], second: Sequence[Floats], *, resolution: float = 0.05) -> RankAgreement:
     """Mean within-attempt Spearman and Kendall (tau-b) of two fits' step scores, and Spearman over all steps.
+
+    Scores are first rounded to multiples of `resolution`: the order of .998 and .999 is noise, and two perfect judges
+    would be said to disagree on it (oracle judges of the chain world: .41 without rounding, 1.00 with it).
 
     Only the within-attempt numbers speak of step credit: two fits that agree on which *attempts* are bad already
     agree over all steps. Give what is said of each step by itself (`keep`, `fix`, `ok`): the filtered state of a chain
@@ -169,13 +172,13 @@ def rank_agreement(first: Sequence[Floats], second: Sequence[Floats]) -> RankAgr
     """
     spearmans, kendalls = [], []
     for first_S, second_S in zip(first, second, strict=True):
-        a, b = np.asarray(first_S, dtype=np.float64), np.asarray(second_S, dtype=np.float64)
+        a, b = _rounded(first_S, resolution), _rounded(second_S, resolution)
         if a.shape != b.shape:
             raise ValueError(f"two fits score the same steps: got {a.shape} and {b.shape}")
         if a.size > 1 and np.ptp(a) > 0 and np.ptp(b) > 0:
             spearmans.append(_correlation(_ranks(a), _ranks(b)))
             kendalls.append(_correlation(np.sign(a[:, None] - a).ravel(), np.sign(b[:, None] - b).ravel()))
-    flat = [np.concatenate([np.asarray(s, dtype=np.float64) for s in fit]) if len(fit) else np.zeros(0)
+    flat = [np.concatenate([_rounded(s, resolution) for s in fit]) if len(fit) else np.zeros(0)
             for fit in (first, second)]  # fmt: skip
     pooled = _correlation(_ranks(flat[0]), _ranks(flat[1]))
     nan = float("nan")
@@ -221,6 +224,11 @@ def prefix_contamination(
 
 def _interval(estimate: Estimate) -> str:
     return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def _rounded(score_S: Floats, resolution: float) -> Floats:
+    score = np.asarray(score_S, dtype=np.float64)
+    return np.round(score / resolution) if resolution > 0 else score
 
 
 def _ranks(values: Floats) -> Floats:

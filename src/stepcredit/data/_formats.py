@@ -51,7 +51,7 @@ def read(path: str | Path, *, format: str = "auto", on_error: OnError = "raise",
         _known(format, tuple(FORMATS))
     _rows.rows(path, _raise).close()  # says at once what is wrong with the path
     if format == "auto":
-        format = _detect(path, on_error)
+        format = detect(path, on_error)
     _check_knobs(format, "parse", FORMATS[format].parse, knobs)
     return _records(path, FORMATS[format].parse, on_error, errors, knobs)
 
@@ -102,7 +102,8 @@ def _raise(place: str, message: str) -> None:
     raise ValueError(f"{place}: {message}")
 
 
-def _detect(path: Path, on_error: OnError) -> str:
+def detect(path: Path, on_error: OnError) -> str:
+    """The one format that the first row of a file fits. Raises ValueError where none or several do."""
     on_bad = _raise if on_error == "raise" else lambda place, message: None
     rows = _rows.rows(path, on_bad)
     try:

@@ -1,9 +1,10 @@
 """`scorer.json`: everything needed to read a scorer the way it was trained, and a proof that it still is.
 
-Beside the weights lie the template, marker and its token id, read position, positive class, activation, readout,
-threshold with where it came from, the digest of `tokenizer.json`, and what a golden attempt gave when the scorer was
-saved: token ids, read positions, step scores. Loading encodes and scores that attempt again and refuses a scorer whose
-tokenizer, template, weights or readout no longer agree. Data format: version 1.
+Beside the weights lie the template, marker and its token id, read position, positive class, activation, readout, how
+text was cut into steps (None: the training file came in steps), threshold with where it came from, the digest of
+`tokenizer.json`, and what a golden attempt gave when the scorer was saved: token ids, read positions, step scores.
+Loading encodes and scores that attempt again and refuses a scorer whose tokenizer, template, weights or readout no
+longer agree. Data format: version 1; older folders lack `segment`, `delimiter` and `threshold_problems`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from stepcredit.core.layout import Encoded, Layout
 from stepcredit.core.readout import Readout
+from stepcredit.core.segment import How, check_how
 from stepcredit.core.types import Problem, Step
 
 FILE = "scorer.json"
@@ -45,8 +47,11 @@ class Manifest:
     marker_id: int = -1
     positive_class: int = 1
     activation: str = ACTIVATIONS["head"]
+    segment: How | None = None
+    delimiter: str | None = None
     threshold: float = 0.5
-    threshold_source: str = "fixed"
+    threshold_source: Literal["fixed", "chosen"] = "fixed"
+    threshold_problems: tuple[str, ...] = ()
     max_tokens: int = 4096
     golden_ids: tuple[int, ...] = ()
     golden_reads: tuple[int, ...] = ()
@@ -73,9 +78,14 @@ def load_manifest(folder: str | Path) -> Manifest:
         if given.get("format") != 1:
             raise ValueError(f"format {given.get('format')!r}; this version reads format 1")
         given["layout"], given["readout"] = Layout(**given["layout"]), Readout(**given["readout"])
+        given["threshold_problems"] = tuple(given.get("threshold_problems", ()))
         for name in ("golden_ids", "golden_reads", "golden_scores"):
             given[name] = tuple(given[name])
         found = Manifest(**given)
+        if found.segment is not None:
+            check_how(found.segment, found.delimiter)
+        if found.threshold_source not in ("fixed", "chosen"):
+            raise ValueError(f"threshold_source is {found.threshold_source!r}; allowed: fixed, chosen")
         if found.positive_class != 1 or found.activation != ACTIVATIONS.get(found.kind, found.activation):
             raise ValueError(f"class {found.positive_class} through {found.activation!r}; a {found.kind} reads class 1 "
                              f"through {ACTIVATIONS.get(found.kind)!r}")  # fmt: skip

@@ -29,6 +29,8 @@ AGGREGATION: dict[str, Aggregation] = {
     "geometric_mean": "geometric_mean",
     "broadcast": "min",
     "last": "last",
+    "buffer": "min",
+    "value": "last",  # what OVM's released scorer reads
 }
 RARE = -3.0  # logit: a free chain starts with repairs at 5 %, or it would start without memory
 MAX_DIAGNOSED = 2000  # attempts; the diagnostics are shares, and this many settle them
@@ -55,6 +57,10 @@ class Teaching:
     self_supervised: Literal["off", "paper", "released"] = "off"
     warmup_updates: int = 0
     label_updates: int = 0
+    beta: float = 0.5
+    factor: Literal["fixed", "random"] = "fixed"
+    squash: bool = False
+    by_length: bool = False
 
     def __post_init__(self) -> None:
         if self.label_updates and self.credit is None:
@@ -81,14 +87,15 @@ class Teaching:
             return Readout("labels", aggregation="geometric_mean" if self.self_supervised != "off" else "min")
         if self.pooling == "latent_chain":
             return Readout("latent_chain", self.link, fixed)
-        return Readout(self.pooling, aggregation=AGGREGATION[self.pooling])
+        return Readout(self.pooling, aggregation=AGGREGATION[self.pooling], squash=self.squash)
 
     @property
     def knobs(self) -> dict[str, Any]:
         """Knobs of the pooling."""
         if self.pooling == "latent_chain":
             return {"link": self.link, "recovery": self.recovery, "fp": self.fp, "fn": self.fn}
-        return {"temperature": self.temperature} if self.pooling == "softmin" else {}
+        of = {"softmin": ("temperature",), "buffer": ("beta", "factor"), "value": ("squash", "by_length")}
+        return {name: getattr(self, name) for name in of.get(self.pooling, ())}
 
 
 @dataclass(frozen=True)

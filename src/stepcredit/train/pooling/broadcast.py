@@ -16,7 +16,7 @@ from stepcredit.core.registry import register
 from stepcredit.train.pooling._numerics import masked_mean
 
 
-@register("pooling", paper="arXiv:2311.09724", step_label_free=True, split_invariant=False)
+@register("pooling", paper="arXiv:2311.09724", step_label_free=True, split_invariant=False, likelihood="composite")
 def broadcast(logit_BSC: Tensor, step_BS: Tensor) -> tuple[Tensor, Tensor]:
     """Mean step log-likelihood of a right and of a wrong outcome, [B] nats."""
     u = logit_BSC[:, :, 0]
