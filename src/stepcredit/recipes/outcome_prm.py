@@ -53,7 +53,7 @@ ARMS: dict[str, Arm] = {
 
 SIZES: dict[str, Size] = {
     "quick": Size(2000, 150, 40, 12, 4, 10, 5, ("latent_chain", "outcome_broadcast", "oracle")),
-    "demo": Size(12000, 1000, 2000, 150, 16, 600, 200, ("latent_chain", "outcome_broadcast", "oracle")),
+    "demo": Size(12000, 1000, 2000, 150, 16, 1000, 250, ("latent_chain", "outcome_broadcast", "oracle")),
     "small": Size(20000, 1000, 3000, 300, 16, 3000, 500, tuple(ARMS)),
     "full": Size(20000, 1000, 3000, 300, 16, 10000, 1000, tuple(ARMS)),
 }
