@@ -123,7 +123,7 @@ def test_ties_share_their_mean_rank():
 
 
 def test_no_comparable_attempt_is_undecided_not_zero():
-    found = diagnostics.rank_agreement([np.array([0.5, 0.5])], [np.array([0.1, 0.2])])
+    found = diagnostics.rank_agreement([np.array([0.5, 0.5])], [np.array([0.2, 0.2])])
     assert np.isnan(found.spearman) and "Undecided" in found.lines()[1]
 
 
@@ -151,6 +151,10 @@ def test_the_order_of_sound_steps_that_are_all_but_certain_is_no_disagreement():
     assert 0.4 < blurred < 0.7  # only the wrong step's rank is shared: 3/4 ... 15 of 25 of the rank variance
     none = diagnostics.rank_agreement([np.array([0.99, 1.0])], [np.array([1.0, 0.98])])
     assert none.num_attempts == 0 and none.num_undefined == 1
+    one_sided = diagnostics.rank_agreement([np.array([0.1, 1.0]), wrong[0]], [np.array([1.0, 1.0]), wrong[0]])
+    assert (
+        one_sided.num_attempts == 2 and one_sided.spearman == 0.5
+    )  # a step stands out for one judge alone: agreement 0
 
 
 def test_agreement_on_filtered_states_says_nothing():

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from stepcredit import Credit, Problem, Step
+from stepcredit import Credit, Problem, Step, Tree
 from stepcredit.core.tree import star
 from stepcredit.credit.hybrid import corrected, draw_labels, hybrid, pseudo_labels
 
@@ -252,3 +252,14 @@ def test_wrong_input_is_refused():
             run(given, **knobs)
     with pytest.raises(ValueError, match="batch statistics"):
         hybrid(given["trees"], structural=[], human=given["human"], rng=np.random.default_rng(0))
+
+
+def test_attempts_that_share_labelled_steps_are_not_drawn_whole():
+    """A shared step would be drawn with any of its attempts, so that a sound beginning weighs too much."""
+    steps = (Step("?", kind="prompt", sampled=False), Step("same"), Step("a"), Step("b"))
+    tree = Tree(Problem("p", "?"), steps, np.array([-1, 0, 1, 1]), (None,) * 4)
+    truth = credit([NAN, 1, 1, 0])
+    with pytest.raises(ValueError, match="attempts share labelled steps"):
+        draw_labels([tree], [truth], rng=np.random.default_rng(0), share=0.5)
+    (used,) = draw_labels([tree], [truth], rng=np.random.default_rng(0), share=0.34, by="step")
+    assert used.sum() == 1

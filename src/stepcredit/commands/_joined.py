@@ -29,10 +29,12 @@ def joined(path: str, reading: Reading) -> Iterator[Record]:
         key = _key(record)
         waiting.setdefault(key, []).append(record)
         left[key] -= 1
+        if left[key] < 0:
+            raise ValueError(f"{path} has changed while it was read; give the command again")
         while waiting and not left[first := next(iter(waiting))]:
             yield from group(waiting.pop(first))
-    for rows in waiting.values():  # only where the file has changed between the two readings
-        yield from group(rows)
+    if waiting:
+        raise ValueError(f"{path} has changed while it was read; give the command again")
 
 
 def _key(record: Record) -> Key:

@@ -11,9 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,10 @@ def folder_for(out: str) -> Iterator[Path]:
         raise
     finally:
         if done or not any(_shards(folder)):
-            shutil.rmtree(folder, ignore_errors=True)
+            for made in [*_shards(folder), *folder.glob(f"{target.name}*"), *folder.glob(".*.tmp")]:
+                made.unlink(missing_ok=True)
+            with suppress(OSError):  # not empty: it holds what is not ours
+                folder.rmdir()
 
 
 def _shards(folder: Path) -> Iterator[Path]:

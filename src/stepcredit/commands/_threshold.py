@@ -14,7 +14,7 @@ from stepcredit.evaluate._attempts import attempts
 from stepcredit.judge._manifest import Manifest, load_manifest
 
 
-def marked(path: str | None, readout: Readout) -> list[Record] | None:
+def marked(path: str | None, readout: Readout, reading: Reading) -> list[Record] | None:
     """The attempts to choose on, by problem; None where no file is given.
 
     Raises ValueError, before anything is trained, for a chain judge and for a file without what a choice needs.
@@ -25,7 +25,7 @@ def marked(path: str | None, readout: Readout) -> list[Record] | None:
         return None
     if readout.is_chain:
         raise ValueError(f"choose_on is {path}, but a chain judge is decoded without a threshold; leave it out")
-    found = group(records(path, Reading()))
+    found = group(records(path, reading))
     first_errors = {attempt.first_error for attempt in attempts(found)} - {None}
     if -1 not in first_errors or len(first_errors) < 2:
         raise ValueError(f"{path}: a threshold is chosen on step truth, of attempts with and without a wrong step; it has "

@@ -145,7 +145,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
         chain_labels=chain_labels, self_supervised=self_supervised, warmup_updates=warmup_updates,
         label_updates=label_updates,
     )  # fmt: skip
-    marked = _threshold.marked(choose_on, teaching.readout)
+    marked = _threshold.marked(choose_on, teaching.readout, reading)
     rows = _rows(input, reading)
     num_updates = _updates(rows, batch_size) if updates is None else updates
     check_phases(teaching, num_updates)
@@ -206,7 +206,7 @@ def _linear(
     from stepcredit.judge.linear import LinearScorer
     from stepcredit.recipes._fit import Teaching, identifiability, save_scorer
 
-    marked = _threshold.marked(choose_on, Teaching(link=link, credit=credit).readout)
+    marked = _threshold.marked(choose_on, Teaching(link=link, credit=credit).readout, reading)
     rows = _rows(source, reading)
     scorer = LinearScorer.fit(rows, credit=credit, link=link)  # type: ignore[arg-type]  # it refuses "free" itself
     scorer.manifest = _finished(scorer.manifest, scorer, source, reading, marked)

@@ -167,8 +167,9 @@ def rank_agreement(first: Sequence[Floats], second: Sequence[Floats], *, resolut
 
     Only the within-attempt numbers speak of step credit: two fits that agree on which *attempts* are bad already
     agree over all steps. Give what is said of each step by itself (`keep`, `fix`, `ok`): the filtered state of a chain
-    without repair falls along every attempt, so that any two fits agree on it. Degenerate: attempts of one step, or with
-    constant scores, are counted and left out.
+    without repair falls along every attempt, so that any two fits agree on it. Where a step stands out for one fit and none
+    for the other, they agree by 0. Degenerate: attempts of one step, or with no step that stands out for either fit, are
+    counted and left out.
     """
     spearmans, kendalls = [], []
     for first_S, second_S in zip(first, second, strict=True):
@@ -178,6 +179,9 @@ def rank_agreement(first: Sequence[Floats], second: Sequence[Floats], *, resolut
         if a.size > 1 and np.ptp(a) > 0 and np.ptp(b) > 0:
             spearmans.append(_correlation(_ranks(a), _ranks(b)))
             kendalls.append(_correlation(np.sign(a[:, None] - a).ravel(), np.sign(b[:, None] - b).ravel()))
+        elif a.size > 1 and (np.ptp(a) > 0 or np.ptp(b) > 0):
+            spearmans.append(0.0)
+            kendalls.append(0.0)
     flat = [np.concatenate([_rounded(s, resolution) for s in fit]) if len(fit) else np.zeros(0)
             for fit in (first, second)]  # fmt: skip
     pooled = _correlation(_ranks(flat[0]), _ranks(flat[1]))

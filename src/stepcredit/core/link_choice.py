@@ -20,7 +20,6 @@ from stepcredit.core.protocols import Rng
 from stepcredit.core.stats import cluster_sums, clustered_bootstrap, ratio
 from stepcredit.core.types import Bools, Estimate, Floats, Ints
 
-
 MARGIN = 0.05  # of the mean number of steps
 
 

@@ -9,7 +9,7 @@ variate (arXiv:2311.01453), by strata (arXiv:2406.04291); f is scaled to it, whi
 Assumption: within a stratum, which steps are labelled does not depend on their labels (`draw_labels` draws them). Then the
 expected mean label of a stratum is its mean human label, whatever the bias of f, and the better f is the less it varies:
 by the variance of h - lambda f over the number of labels. Exact where steps are drawn; up to one over their number where
-whole attempts are. Labels that stop at the first error are not random: `so_far` completes them with zeros.
+whole attempts are, which therefore must not share labelled steps: a shared one would be drawn more often than the others. Labels that stop at the first error are not random: `so_far` completes them with zeros.
 Not unbiased step by step. `pseudo_labels` are, f + (h - f) / share on labelled steps, but they leave [0, 1], as anything
 must that is right on average and is not always h: they are terms of an estimate and no targets.
 Strata are groups of equal size by f, ties together: `num_strata`, or fewer, so that an average one has `min_labels`
@@ -109,7 +109,7 @@ def draw_labels(
 ) -> list[Bools]:
     """Which labelled steps are used, [N] for each tree: a `share` of the labelled attempts (or steps), at least one.
 
-    A step of several attempts is used with any of them. Nothing is drawn at share 1.
+    Nothing is drawn at share 1. Raises ValueError where attempts that are drawn whole share a labelled step.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share lies in (0, 1]; got {share}")
@@ -122,7 +122,11 @@ def draw_labels(
     for index, (tree, known_N) in enumerate(zip(trees, known, strict=True)):
         paths = tree.leaves if by == "attempt" else np.flatnonzero(known_N).tolist()
         nodes = [np.array(tree.path(n) if by == "attempt" else [n], dtype=np.int64) for n in paths]
-        units.extend((index, own[known_N[own]]) for own in nodes if known_N[own].any())
+        own = [path[known_N[path]] for path in nodes]
+        if own and len(np.unique(np.concatenate(own))) < sum(len(each) for each in own):
+            raise ValueError(f"problem {tree.problem.id!r}: attempts share labelled steps, which would be drawn more often than "
+                             "others; draw by step, not by attempt")  # fmt: skip
+        units.extend((index, each) for each in own if len(each))
     used = [np.zeros(tree.num_nodes, dtype=np.bool_) for tree in trees]
     for place in rng.permutation(len(units))[: max(1, round(share * len(units)))]:
         index, own = units[place]

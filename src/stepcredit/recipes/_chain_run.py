@@ -64,7 +64,13 @@ def _bin(one: Mapping[str, float]) -> dict[str, float]:
 
 
 def _diagnostics(name: str, found: Sequence[ArmResult]) -> dict[str, Any]:
-    lines = [*found[0].lines, *([found[0].failed] if found[0].failed else []), *_agreement(found)]
+    lines = [*(line for one in found[:1] for line in one.lines), *_agreement(found)]
+    for number, one in enumerate(found, start=1):
+        later = [line for line in one.lines if number > 1 and line.startswith("WARNING")]
+        lines += [
+            f"WARNING, seed {number} of {len(found)}: {line}"
+            for line in [*later, *([one.failed] if one.failed else [])]
+        ]
     return {"arm": name, "lines": [line for line in lines if not line.startswith("WARNING")],
             "warnings": [line for line in lines if line.startswith("WARNING")]}  # fmt: skip
 
