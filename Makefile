@@ -30,6 +30,7 @@ docs: $(VENV)/.installed
 
 # The full table of recipes/outcome_prm over five untouched seeds; hours on two cores, resumes where it stopped.
 claims: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[rl]"
 	$(BIN)/python claims/run.py
 
 bench: $(VENV)/.installed

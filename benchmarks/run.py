@@ -1,36 +1,87 @@
-"""Measure start-up and write benchmarks/results.json."""
+"""Time the library against its peers and write benchmarks/results.json: `make bench`, on a machine that does nothing else.
+
+`--only b1 b7` measures these and keeps the other rows; `--quick` is a trial of the machinery with tiny models, whose
+numbers mean nothing and are written to `--out` alone.
+"""
 
 from __future__ import annotations
 
+import argparse
+import importlib.metadata
 import json
-import subprocess
-import sys
+import os
+import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+from _measure import Row
+from _pool import Sizes
 
-REPEATS = 11
-
-
-def help_seconds() -> dict[str, object]:
-    """B7: wall seconds of `stepcredit --help` in a fresh process; median, with the range of the repeats as interval."""
-    taken = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "stepcredit.cli", "--help"], check=True, capture_output=True)
-        taken.append(time.perf_counter() - started)
-    return {"name": "b7_help_seconds", "value": float(np.median(taken)), "low": min(taken), "high": max(taken),
-            "n": REPEATS, "unit": "seconds", "control": False}  # fmt: skip
+Found = tuple[list[Row], dict[str, object]]
+QUICK = Sizes(problems=2, attempts=4, mean_steps=4, hidden=32, layers=1, heads=2)
+TRAIN = Sizes(problems=12, hidden=256, layers=4, heads=4)
+RESULTS = Path(__file__).with_name("results.json")
 
 
-def main() -> None:
+def benches(quick: bool, threads: int) -> dict[str, Callable[[], Found]]:
+    """Each by the beginning of its rows' names; what it needs is imported when it runs."""
+
+    def b1() -> Found:
+        import b1_scoring
+
+        return b1_scoring.run(QUICK if quick else Sizes(), 2 if quick else 5, threads)
+
+    def b2() -> Found:
+        import b2_training
+
+        return b2_training.run(QUICK if quick else TRAIN, 2 if quick else 5, threads)
+
+    def b3() -> Found:
+        import b3_search
+
+        return b3_search.run(QUICK if quick else Sizes(), 2 if quick else 5, threads)
+
+    def b7() -> Found:
+        import b7_start
+
+        return b7_start.run(2 if quick else 11)
+
+    return {"b1": b1, "b2": b2, "b3": b3, "b7": b7}
+
+
+def main(arguments: list[str] | None = None) -> None:
     """Run and write."""
-    rows = [help_seconds()]
-    target = Path(__file__).parent / "results.json"
-    target.write_text(json.dumps({"results": rows}, indent=2) + "\n", encoding="utf-8")
-    for row in rows:
-        print(f"{row['name']}: {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}] {row['unit']}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = list(benches(True, 1))
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args(arguments)
+    if given.quick and given.out is None:
+        parser.error("--quick is no measurement: name a file with --out")
+    target = given.out or RESULTS
+    before = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {"results": []}
+    rows = [row for row in before["results"] if row["name"].split("_")[0] not in given.only]
+    about = {name: said for name, said in before.get("about", {}).items() if name not in given.only}
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
+    for name in given.only:
+        started = time.perf_counter()
+        found, said = benches(given.quick, given.threads)[name]()
+        rows += found
+        about[name] = {
+            **said,
+            **versions,
+            "processor": platform.machine(),
+            "seconds": round(time.perf_counter() - started),
+        }
+        for row in found:
+            print(f"{row['name']}: {row['value']:.4g} [{row['low']:.4g}, {row['high']:.4g}] {row['unit']}", flush=True)
+        if "omitted" in said:
+            print(f"{name} is left out: {said['omitted']}", flush=True)
+    rows.sort(key=lambda row: row["name"].split("_")[0])
+    target.write_text(json.dumps({"results": rows, "about": about}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,30 +1,40 @@
-"""Run every claim and write claims/results.json; finished arms are kept, so an interrupted run continues."""
+"""Run the claims of the modules named, or of all; claims/results.json keeps the others' rows; finished arms are kept."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 HERE = Path(__file__).parent
+MODULES = ("outcome_prm", "sprm")
 sys.path.insert(0, str(HERE))
 
-from outcome_prm import CLAIMS, measure  # noqa: E402
 
-
-def main() -> None:
+def main(names: list[str]) -> None:
     """Measure, judge, write."""
-    rows = []
-    for claim in CLAIMS:
-        estimate, cost = measure(claim)
-        rows.append({
-            "name": claim.slug, **asdict(estimate), "control": claim.control, "verdict": claim.verdict(estimate.low, estimate.high),
-            "paper": claim.paper, "seeds": list(claim.seeds), "cost": cost, "statement": claim.statement, "expect": claim.expect,
-        })  # fmt: skip
-        print(f"{claim.slug}: {rows[-1]['verdict']}  {estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]")
-    (HERE / "results.json").write_text(json.dumps({"results": rows}, indent=2) + "\n", encoding="utf-8")
+    if unknown := sorted(set(names) - set(MODULES)):
+        raise SystemExit(f"no claims {', '.join(unknown)}; there are: {', '.join(MODULES)}")
+    path = HERE / "results.json"
+    known = json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else []
+    rows = {row["name"]: row for row in known}
+    for name in names or MODULES:
+        module = importlib.import_module(name)
+        for claim in module.CLAIMS:
+            estimate, cost = module.measure(claim)
+            verdict = claim.verdict(estimate.low, estimate.high)
+            rows[claim.slug] = {
+                "name": claim.slug, **asdict(estimate), "control": claim.control, "verdict": verdict, "paper": claim.paper,
+                "seeds": list(claim.seeds), "cost": cost, "statement": claim.statement, "expect": claim.expect,
+            }  # fmt: skip
+            print(
+                f"{claim.slug}: {verdict}  {estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]",
+                flush=True,
+            )
+            path.write_text(json.dumps({"results": list(rows.values())}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -12,6 +12,7 @@ Degenerate: a step whose logit is not finite, or an attempt without a sampled st
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicCache
 from transformers.utils import logging
 
 from stepcredit.core.layout import Encoded, Layout, encode
@@ -29,6 +31,17 @@ from stepcredit.core.protocols import Judge, Solution
 from stepcredit.core.readout import Readout
 from stepcredit.core.registry import register
 from stepcredit.core.types import Bools, Floats, Ints, Problem
+from stepcredit.judge._backbone import (
+    check_local,
+    check_weights,
+    ensure_marker,
+    fit_embeddings,
+    pad_token,
+    start_biases,
+    within_positions,
+)
+from stepcredit.judge._continuing import can_continue
+from stepcredit.judge._incremental import IncrementalScorer as IncrementalScorer
 from stepcredit.judge._manifest import (
     FILE,
     GOLDEN,
@@ -41,6 +54,7 @@ from stepcredit.judge._manifest import (
     with_golden,
 )
 from stepcredit.judge._scoring import ScorerJudge as ScorerJudge
+from stepcredit.judge._store import Pairs
 
 TOKENIZER = "tokenizer.json"
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -64,6 +78,9 @@ class StepScorer(nn.Module):
         self.model = model
         self.tokenizer = tokenizer
         self.manifest = manifest
+        self._continues: bool | None = None
+        takes = inspect.signature(model.forward).parameters
+        self._no_past = {"use_cache": False} if "use_cache" in takes else {}  # else one is made, and thrown away
 
     def encode(self, attempts: Sequence[tuple[Problem, Solution]]) -> list[Encoded]:
         """The tokens every use of this scorer sees: training, scoring and manifest."""
@@ -79,14 +96,58 @@ class StepScorer(nn.Module):
         """Token id used for padding."""
         return pad_token(self.tokenizer)
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """In evaluation mode and without gradients; training goes on as it was."""
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            self.train(was_training)
+
     @torch.inference_mode()
-    def logits(self, token_ids_BT: Ints, attention_BT: Bools, read_BS: Ints) -> Floats:
-        """`forward` for numpy arrays: [B, S, C]."""
-        device = next(self.parameters()).device
-        found: Tensor = self(
-            *(torch.as_tensor(array, device=device) for array in (token_ids_BT, attention_BT, read_BS))
-        )
+    def logits(self, token_ids_BT: Ints, attention_BT: Bools, read_BS: Ints, past: Any = None) -> Floats:
+        """`forward` for numpy arrays: [B, S, C]. Behind a `past`, `attention_BT` covers past and new tokens."""
+        ids, attention, read = self._tensors(token_ids_BT, attention_BT, read_BS)
+        found: Tensor = self(ids, attention, read, **self._context(ids, attention, past))
         return found.double().numpy(force=True)
+
+    @torch.inference_mode()
+    def hidden(self, token_ids_BT: Ints, attention_BT: Bools, past: Any = None) -> Floats:
+        """The backbone's last hidden states, [B, T, D]."""
+        ids, attention = self._tensors(token_ids_BT, attention_BT)
+        backbone, context = self.model.base_model, self._context(ids, attention, past)
+        found: Any = backbone(input_ids=ids, attention_mask=attention.long(), **context)  # type: ignore[operator]
+        return found.last_hidden_state.double().numpy(force=True)  # type: ignore[no-any-return]
+
+    def _tensors(self, *arrays: Any) -> list[Tensor]:
+        device = next(self.parameters()).device
+        return [torch.as_tensor(array, device=device) for array in arrays]
+
+    def _context(self, ids_BT: Tensor, attention_BT: Tensor, past: Any) -> dict[str, Any]:
+        """The backbone's arguments behind a past; none without."""
+        if past is None:
+            return {}
+        position_BT = (attention_BT.long().cumsum(-1) - 1).clamp_min(0)[:, -ids_BT.shape[1] :]
+        return {"past_key_values": past, "position_ids": position_BT, "use_cache": True}
+
+    def past(self, pairs: Pairs) -> Any:
+        """A cache of these keys and values (none: empty), for `logits` to read and to add to."""
+        return DynamicCache(pairs)
+
+    @property
+    def continues(self) -> bool:
+        """Whether the backbone goes on from keys and values as if it had read the tokens: tried once, on a few."""
+        if self._continues is None:
+            with self.reading():
+                self._continues = can_continue(self)
+        return self._continues
+
+    def version(self) -> object:
+        """Equal as long as no weight has been changed, moved or replaced."""
+        return [(weight.data_ptr(), weight._version) for weight in self.parameters()]
 
     def reset_head(self, *biases: float) -> None:
         """Channel c is sigmoid(biases[c]) everywhere (one half where not given): no step starts on a side of its own."""
@@ -173,11 +234,11 @@ class HeadScorer(StepScorer):
             start_C = torch.tensor(start_biases(biases, layer.out_features // 2))
             layer.bias.copy_(torch.stack([-0.5 * start_C, 0.5 * start_C], dim=1).flatten())
 
-    def forward(self, token_ids_BT: Tensor, attention_BT: Tensor, read_BS: Tensor) -> Tensor:
-        """Channel logits at the read positions, [B, S, C]."""
-        logit_BTL = self.model(input_ids=token_ids_BT, attention_mask=attention_BT.long()).logits
-        rows = torch.arange(len(read_BS), device=read_BS.device)[:, None]
-        at_BSL = logit_BTL[rows, read_BS]
+    def forward(self, token_ids_BT: Tensor, attention_BT: Tensor, read_BS: Tensor, **context: Any) -> Tensor:
+        """Channel logits at the read positions, [B, S, C]; `context` (a past) is the backbone's."""
+        context = {**self._no_past, **context}
+        logit_BTL = self.model(input_ids=token_ids_BT, attention_mask=attention_BT.long(), **context).logits
+        at_BSL = logit_BTL[torch.arange(len(read_BS), device=read_BS.device)[:, None], read_BS]
         channel_BSC: Tensor = at_BSL[..., 1::2] - at_BSL[..., 0::2]
         return channel_BSC
 
@@ -197,23 +258,6 @@ class HeadScorer(StepScorer):
         return scorer
 
 
-def start_biases(given: Sequence[float], num_channels: int) -> list[float]:
-    """One start per channel, 0 where not given. Raises ValueError for more starts than channels."""
-    if len(given) > num_channels:
-        raise ValueError(f"{len(given)} biases for {num_channels} channels")
-    return [*given, *[0.0] * (num_channels - len(given))]
-
-
-def check_local(path: str | Path) -> None:
-    """Raise ValueError at once for a local folder that is not there, instead of asking a hub for it."""
-    text = str(path)
-    looks_local = (
-        text.startswith((".", "/", "~")) or isinstance(path, Path) or text.count("/") > 1 or text.endswith("/")
-    )
-    if looks_local and not Path(text).expanduser().is_dir():
-        raise ValueError(f"no model folder at {text!r}")
-
-
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """A folder's tokenizer. Raises ValueError for one without character offsets."""
     with quiet():
@@ -221,33 +265,6 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     if not tokenizer.is_fast:
         raise ValueError(f"{str(path)!r}: a fast tokenizer is needed: step markers are located by character offset")
     return tokenizer
-
-
-def ensure_marker(tokenizer: PreTrainedTokenizerBase, marker: str) -> int:
-    """The marker's single token id, added to the tokenizer as a special token where it has none."""
-    if marker not in tokenizer.get_vocab() and len(tokenizer(marker, add_special_tokens=False)["input_ids"]) != 1:
-        tokenizer.add_tokens([marker], special_tokens=True)
-    return int(tokenizer(marker, add_special_tokens=False)["input_ids"][0])
-
-
-def fit_embeddings(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give a new marker its embedding."""
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-
-
-def within_positions(config: Any, max_tokens: int) -> int:
-    """`max_tokens`, cut to the positions a backbone knows."""
-    known = getattr(config, "max_position_embeddings", None)
-    return min(max_tokens, known) if isinstance(known, int) and known > 0 else max_tokens
-
-
-def pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """A padding id: the tokenizer's own, else its end token, else 0 (padding is masked and never read)."""
-    for found in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if found is not None:
-            return int(found)
-    return 0
 
 
 @contextmanager
@@ -262,14 +279,6 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bar:
             logging.enable_progress_bar()
-
-
-def check_weights(path: str | Path, report: dict[str, Any], allowed: tuple[str, ...] = ()) -> None:
-    """Raise ValueError for weights that were missing in a folder, or had another shape, and were made up at random."""
-    missing = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
-    missing = {key for key in missing if not key.startswith(allowed)} if allowed else missing
-    if missing:
-        raise ValueError(f"{str(path)!r} lacks weights of this model: {', '.join(sorted(missing)[:5])}")
 
 
 def _load_classifier(path: Any, config: Any, *, dtype: Dtype = "float32", fresh_head: bool = False) -> nn.Module:

@@ -14,6 +14,7 @@ Degenerate: a step whose logit is not finite, or an attempt without a sampled st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,16 @@ from stepcredit.core.layout import Layout
 from stepcredit.core.protocols import Judge
 from stepcredit.core.readout import Readout
 from stepcredit.core.registry import register
-from stepcredit.judge._manifest import ACTIVATIONS, GOLDEN, Manifest, check_kind, load_manifest, with_golden
-from stepcredit.judge.head import (
-    Dtype,
-    ScorerJudge,
-    StepScorer,
+from stepcredit.judge._backbone import (
     check_local,
     check_weights,
     ensure_marker,
     fit_embeddings,
-    load_tokenizer,
-    quiet,
     start_biases,
     within_positions,
 )
+from stepcredit.judge._manifest import ACTIVATIONS, GOLDEN, Manifest, check_kind, load_manifest, with_golden
+from stepcredit.judge.head import Dtype, ScorerJudge, StepScorer, load_tokenizer, quiet
 
 HEAD_FILE = "score_head.safetensors"
 
@@ -104,19 +101,23 @@ class SharedHeadScorer(StepScorer):
         with torch.no_grad():
             last.bias.copy_(torch.tensor(start_biases(biases, last.out_features)))
 
-    def forward(self, token_ids_BT: Tensor, attention_BT: Tensor, read_BS: Tensor) -> Tensor:
-        """Channel logits at the read positions, [B, S, C]."""
-        extra = self.manifest.extra
-        scale = extra["gradient_scale"]
+    def forward(self, token_ids_BT: Tensor, attention_BT: Tensor, read_BS: Tensor, **context: Any) -> Tensor:
+        """Channel logits at the read positions, [B, S, C]; `context` (a past) is the backbone's."""
         # No gradient rather than a zero one, which would still let weight decay move the policy.
-        with torch.set_grad_enabled(torch.is_grad_enabled() and scale > 0):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.manifest.extra["gradient_scale"] > 0):
             found = self.model.base_model(  # type: ignore[operator]
-                input_ids=token_ids_BT, attention_mask=attention_BT.long(), output_hidden_states=True, use_cache=False
-            )
+                input_ids=token_ids_BT, attention_mask=attention_BT.long(), output_hidden_states=True,
+                **{**self._no_past, **context},
+            )  # fmt: skip
+        return self.of_states(found.hidden_states, read_BS)
+
+    def of_states(self, hidden_states: Sequence[Tensor], read_BS: Tensor) -> Tensor:
+        """Channel logits [B, S, C] from the policy's hidden states, one [B, T, D] a layer, whoever forwarded it."""
+        layer, scale = self.manifest.extra["layer"], self.manifest.extra["gradient_scale"]
         rows = torch.arange(len(read_BS), device=read_BS.device)[:, None]
-        read_BSD = found.hidden_states[extra["layer"]][rows, read_BS]
-        if 0 < scale < 1:
-            read_BSD = scale * read_BSD + (1.0 - scale) * read_BSD.detach()
+        read_BSD = hidden_states[layer][rows, read_BS]
+        if scale < 1:
+            read_BSD = scale * read_BSD + (1.0 - scale) * read_BSD.detach() if scale > 0 else read_BSD.detach()
         logit_BSC: Tensor = self.head(read_BSD)
         return logit_BSC
 

@@ -117,17 +117,27 @@ class Fitting(nn.Module):
         label_BS: Tensor, weight_BS: Tensor,
     ) -> dict[str, Tensor]:  # fmt: skip
         """The loss of one batch."""
-        logit_BSC = self.scorer(token_ids_BT, attention_BT, read_BS).float()
+        logit_BSC = self.scorer(token_ids_BT, attention_BT, read_BS)
+        return {"loss": self.loss_of(logit_BSC, step_BS, outcome_B, label_BS, weight_BS)}
+
+    def loss_of(
+        self, logit_BSC: Tensor, step_BS: Tensor, outcome_B: Tensor, label_BS: Tensor | None = None,
+        weight_BS: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The loss of channel logits [B, S, C], whoever computed them; labels where the objective reads them."""
+        logit_BSC = logit_BSC.float()
         if self.pool is not None and int(self.updates) >= self.objective.label_updates:
-            return {"loss": self._outcome_loss(logit_BSC, step_BS, outcome_B)}
+            return self._outcome_loss(logit_BSC, step_BS, outcome_B)
         if self.pool is not None:
             self.updates += int(self.training)
         if self.objective.relabel is not None:
             label_BS, weight_BS = self._relabelled(logit_BSC[:, :, 0].detach(), step_BS, outcome_B)
+        assert label_BS is not None and weight_BS is not None
         loss_BS = nn.functional.binary_cross_entropy_with_logits(
             logit_BSC[:, :, 0], label_BS.nan_to_num(), reduction="none"
         )
-        return {"loss": (loss_BS * weight_BS).sum() / weight_BS.sum().clamp_min(1e-9)}
+        loss: Tensor = (loss_BS * weight_BS).sum() / weight_BS.sum().clamp_min(1e-9)
+        return loss
 
     def _outcome_loss(self, logit_BSC: Tensor, step_BS: Tensor, outcome_B: Tensor) -> Tensor:
         knobs = dict(self.objective.knobs)
