@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from stepcredit.core.aggregate import Aggregation, aggregate, vote
 from stepcredit.core.types import Floats, Ints, Outcome
+from stepcredit.recipes._recorded import recorded
 
 FOLDER = Path("bon32_pools")
 AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
@@ -42,15 +42,9 @@ class Pools:
 
 
 def find_folder(path: str) -> Path:
-    """The folder: the knob, else `bon32_pools` in the data folder ($STEPCREDIT_DATA, else ../shared/data)."""
-    given = Path(path) if path else Path(os.environ.get("STEPCREDIT_DATA") or Path("..") / "shared" / "data") / FOLDER
-    if not given.is_dir():
-        how = "the knob path" if path else "empty path: $STEPCREDIT_DATA, or ../shared/data from the working directory"
-        raise ValueError(
-            f"no folder of pools at {str(given)!r} ({how}); give path=, a folder with <set>.dev.jsonl.gz and "
-            "prm_scores_<judge>_<set>.dev.jsonl.gz"
-        )
-    return given
+    """The folder of pools (`_recorded`)."""
+    hint = "a folder with <set>.dev.jsonl.gz and prm_scores_<judge>_<set>.dev.jsonl.gz"
+    return recorded(path, FOLDER, "folder of pools", hint)
 
 
 def read_pools(folder: Path, name: str, num_problems: int = 0) -> Pools:

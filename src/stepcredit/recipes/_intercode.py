@@ -5,7 +5,6 @@ No arm but the oracle is handed the turn rewards (`labelled`); penalties are cho
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +22,7 @@ from stepcredit.evaluate.curves import pick_probability
 from stepcredit.evaluate.nulls import last_step, length, random, step_index
 from stepcredit.judge._turns import Turns
 from stepcredit.judge.linear import LinearScorer
+from stepcredit.recipes._recorded import recorded
 from stepcredit.recipes._splits import Splits, halves
 
 FILE = Path("intercode") / "sql.dev.jsonl.gz"
@@ -30,15 +30,9 @@ ARMS = ("outcome_last", "outcome_broadcast", "derivation", "retry", "oracle")
 
 
 def find_file(path: str) -> Path:
-    """The file: the knob, else the data folder ($STEPCREDIT_DATA, else ../shared/data)."""
-    given = Path(path) if path else Path(os.environ.get("STEPCREDIT_DATA") or Path("..") / "shared" / "data") / FILE
-    if not given.is_file():
-        how = "the knob path" if path else "empty path: $STEPCREDIT_DATA, or ../shared/data from the working directory"
-        raise ValueError(
-            f"no InterCode SQL file at {str(given)!r} ({how}); give path=, a file of InterCode episodes with actions, "
-            "observations and rewards (princeton-nlp/intercode, data/results/sql)"
-        )
-    return given
+    """The file of episodes (`_recorded`)."""
+    hint = "a file of InterCode episodes with actions, observations and rewards (princeton-nlp/intercode, data/results/sql)"
+    return recorded(path, FILE, "InterCode SQL file", hint)
 
 
 def read_episodes(source: Path, num_tasks: int) -> tuple[list[Record], int]:

@@ -20,7 +20,6 @@ synthetic ones (the same prompt is never trained on); the state layout shows eff
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +28,7 @@ from stepcredit.core.registry import register
 from stepcredit.recipes._fit import Teaching
 from stepcredit.recipes._plan_arms import Arm, Bench, Judged, Size
 from stepcredit.recipes._plan_run import run_of
+from stepcredit.recipes._recorded import recorded
 
 FILE = "planbench_r1/blocksworld_multimodel_zero_shot.dev.jsonl.gz"
 EXPECTATION = (
@@ -69,9 +69,7 @@ def blocksworld_plans(
             f"arms {list(arms)}, size {size!r}, {len(seeds)} seeds, {other_seeds} of them for the other arms; allowed: "
             f"{', '.join(ARMS)}; {', '.join(SIZES)}; one seed or more"
         )
-    source = Path(path or Path(os.environ.get("STEPCREDIT_DATA", "../shared/data")) / FILE)
-    if not source.is_file():
-        raise ValueError(f"no recorded plans at {str(source)!r}; give path, or set STEPCREDIT_DATA to the data folder")
+    source = recorded(path, FILE, "recorded plans", "a file of plans with their verdicts")
     bench = Bench(source, SIZES[size], Path(out), progress)
     fits: dict[str, list[Judged]] = {name: [] for name in arms}
     for index, seed in enumerate(seeds):

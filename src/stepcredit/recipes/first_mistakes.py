@@ -29,9 +29,7 @@ Published, over five tasks (logical deduction too), all rows: GPT-4 .529 at best
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from stepcredit.core.registry import register
@@ -45,6 +43,7 @@ from stepcredit.recipes import (
 )
 from stepcredit.recipes._mistakes import Kind
 from stepcredit.recipes._mistakes_run import Arm, Judged, bench, judged, run_of
+from stepcredit.recipes._recorded import recorded
 
 EXPECTATION = (
     "First-mistake accuracy, 'no mistake' included: at least .80 on dyck and .75 on tracking, above the best constant guess on "
@@ -88,7 +87,8 @@ def first_mistakes(
             f"tasks {list(tasks)}, arms {list(arms)}, size {size!r}, {len(seeds)} seeds, {other_seeds} of them for the other "
             f"arms; allowed: {', '.join(KINDS)}; {', '.join(ARMS)}; {', '.join(SIZES)}; one seed or more"
         )
-    folder = Path(path or Path(os.environ.get("STEPCREDIT_DATA", "../shared/data")) / "bigbench_mistake")
+    files = ", ".join(KINDS[name].file for name in tasks)
+    folder = recorded(path, "bigbench_mistake", "recorded traces", f"the folder of {files}")
     missing = [KINDS[name].file for name in tasks if not (folder / KINDS[name].file).is_file()]
     if missing:
         raise ValueError(
