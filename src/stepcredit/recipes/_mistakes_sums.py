@@ -6,13 +6,11 @@ next, with "- -n" left or turned to "+ n". Whatever is written is carried forwar
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 
 from stepcredit.core.protocols import Rng
 from stepcredit.recipes._mistakes_arithmetic import tokens
-
-_GROUP = re.compile(r"\((-?\d+(?: [-+*] -?\d+)+)\)")
+from stepcredit.tasks.arithmetic import lettered
 
 
 class _Writer:
@@ -106,12 +104,7 @@ def attempt(prompt: str, rng: Rng, *, slip_share: float = 0.6, rate: float = 0.1
     turn; a minus lost; a number or sign miscopied, in any expression, from the problem, to the formula or to the answer.
     """
     writer = _Writer(rng, slip_share, rate)
-    groups = _GROUP.findall(prompt)
-    letters = "ABCDEFGH"[: len(groups)]
-    formula = prompt.rstrip(" =")
-    for letter, group in zip(letters, groups, strict=True):
-        formula = formula.replace(f"({group})", letter, 1)
-    bare = formula[1:-1]
+    groups, letters, bare = lettered(prompt)
     row = tokens(bare)
     given = [writer.miscopied(tokens(group)) if writer.slips(0.3) else tokens(group) for group in groups]
     if writer.slips(0.3):

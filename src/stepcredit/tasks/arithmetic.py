@@ -67,6 +67,20 @@ def arithmetic(
     return trace_task(_NAME, draw, attempt, label_steps)
 
 
+def lettered(prompt: str) -> tuple[list[str], str, str]:
+    """The innermost groups of a prompt, a letter each, and the formula of letters without its outer brackets.
+
+    >>> lettered("((1 + 2) * (3 - 4)) =")
+    (['1 + 2', '3 - 4'], 'AB', 'A * B')
+    """
+    groups = _GROUP.findall(prompt)
+    letters = "ABCDEFGH"[: len(groups)]
+    formula = prompt.rstrip(" =")
+    for letter, group in zip(letters, groups, strict=True):
+        formula = formula.replace(f"({group})", letter, 1)
+    return groups, letters, formula[1:-1]
+
+
 def _sign(rng: Rng) -> str:
     return "+-*"[int(rng.integers(3))]
 
@@ -94,12 +108,7 @@ def _trace(prompt: str, rng: Rng | None, random_slip: float, systematic_slip: fl
             lines.append(flat)
         return lines
 
-    groups = _GROUP.findall(prompt)
-    letters = "ABCDEFGH"[: len(groups)]
-    formula = prompt.rstrip(" =")
-    for letter, group in zip(letters, groups, strict=True):
-        formula = formula.replace(f"({group})", letter, 1)
-    formula = formula[1:-1]
+    groups, letters, formula = lettered(prompt)
     if not re.fullmatch(r"[A-H] [-+*] [A-H]|\([A-H] [-+*] [A-H]\) [-+*] \([A-H] [-+*] [A-H]\)", formula):
         raise ValueError(f"{_NAME}: cannot write a trace for {prompt[:80]!r}: not two groups, or two pairs of groups")
     named = [f"{letter} = ({group})" for letter, group in zip(letters, groups, strict=True)]
