@@ -83,20 +83,34 @@ def run_arm(
         return ArmResult({}, failed=str(collapse))
     from stepcredit.judge.head import ScorerJudge
 
-    judge = ScorerJudge(done.scorer)
+    cost = {"forwarded_tokens": float(done.fit.cost.forwarded_tokens), "seconds": done.fit.cost.seconds}
+    result = measured(
+        arm.name, ScorerJudge(done.scorer), test, seed=seed, num_list=num_list, lines=done.lines, cost=cost,
+        shown=shown, probes=probes,
+    )  # fmt: skip
+    return replace(result, learning=learning)
+
+
+def measured(
+    name: str, judge: Judge, test: Sequence[Record], *, seed: int, num_list: Sequence[int], lines: Sequence[str] = (),
+    cost: Mapping[str, float] | None = None, shown: int = 0, probes: Probes | None = None, num_resamples: int = 1000,
+) -> ArmResult:  # fmt: skip
+    """What a taught judge reaches on the test attempts; with `probes`, also what it says of them, and what it picks."""
     records = judged(test, judge)
-    summary = evaluate(records, rng=rng(seed, "evaluate"), num_list=num_list, with_nulls=False)
+    summary = evaluate(
+        records, rng=rng(seed, "evaluate"), num_list=num_list, with_nulls=False, num_resamples=num_resamples
+    )
     score, label = scored_pairs(records)[:2]
     bins = [asdict(one) for one in reliability(score, label)]
-    cost = {"forwarded_tokens": done.fit.cost.forwarded_tokens, "seconds": done.fit.cost.seconds}
     result = ArmResult(
-        dict(summary.estimates), learning, bins, done.lines, cost, attempts_shown(records[:shown], arm.name)
-    )
+        dict(summary.estimates), bins=bins, lines=list(lines), cost=dict(cost or {}),
+        attempts=attempts_shown(records[:shown], name),
+    )  # fmt: skip
     if probes is None:
         return result
     shares = picked(records, num=max(num_list), rng=rng(seed, "picked"), kinds=probes.kinds(records), num_resamples=1)
     return replace(
-        result, lines=[*done.lines, *_located_last(records), *probes.contamination(judge)], told=probes.told(judge),
+        result, lines=[*lines, *_located_last(records), *probes.contamination(judge)], told=probes.told(judge),
         picks={kind: share.value for kind, share in shares.items()},
     )  # fmt: skip
 

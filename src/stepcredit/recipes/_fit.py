@@ -161,7 +161,7 @@ def fit_scorer(
     filter that collapses, a run that diverges.
     """
     from stepcredit.judge.head import ScorerJudge
-    from stepcredit.train.prm import Objective, fit
+    from stepcredit.train.prm import fit
     from stepcredit.train.samples import samples
 
     check_phases(teaching, budget.num_updates)
@@ -170,17 +170,8 @@ def fit_scorer(
     scorer = _new_scorer(records, backbone, layout, readout, budget.max_tokens, seed)
     limit = scorer.manifest.max_tokens
     rows = samples(records, scorer.encode, credit=teaching.credit, max_tokens=limit, on_long=budget.on_long)
-    scorer.reset_head(*_start_biases(rows, readout))
-    if teaching.self_supervised != "off":
-        objective = Objective(
-            None, relabel=sprm_filter(teaching.self_supervised), warmup_updates=teaching.warmup_updates
-        )
-    else:
-        objective = (
-            Objective(None)
-            if teaching.labels_only
-            else Objective(teaching.pooling, teaching.knobs, label_updates=teaching.label_updates)
-        )
+    scorer.reset_head(*start_biases(rows, readout))
+    objective = objective_of(teaching)
 
     def recovered(rate: float) -> None:
         scorer.manifest = replace(scorer.manifest, readout=replace(readout, recovery=rate))
@@ -198,6 +189,17 @@ def fit_scorer(
     scorer.manifest = replace(scorer.manifest, trained=trained)
     lines = identifiability(records, ScorerJudge(scorer), readout, teaching, seed) if diagnose else []
     return Fitted(scorer, done, [*lines, *done.warnings], len(rows))
+
+
+def objective_of(teaching: Teaching) -> Any:
+    """What the trainer minimises (`train.prm.Objective`)."""
+    from stepcredit.train.prm import Objective
+
+    if teaching.self_supervised != "off":
+        return Objective(None, relabel=sprm_filter(teaching.self_supervised), warmup_updates=teaching.warmup_updates)
+    if teaching.labels_only:
+        return Objective(None)
+    return Objective(teaching.pooling, teaching.knobs, label_updates=teaching.label_updates)
 
 
 def check_phases(teaching: Teaching, num_updates: int) -> None:
@@ -249,7 +251,7 @@ def _dtype(budget: Budget) -> Literal["float32", "bfloat16"]:
     return budget.dtype
 
 
-def _start_biases(rows: Sequence[Any], readout: Readout) -> list[float]:
+def start_biases(rows: Sequence[Any], readout: Readout) -> list[float]:
     """Keep = base_rate^(1 / mean steps) for a chain, so that a fresh judge predicts the base rate; fix starts rare."""
     outcomes = np.array([row.outcome for row in rows])
     if not readout.is_chain or not np.isfinite(outcomes).any():

@@ -1,0 +1,88 @@
+"""Restarts from every step of finished attempts: what Monte Carlo labels are read off.
+
+    rollout_k ~ policy(. | prompt, steps up to s),   k = 1..K,      for every sampled step s that does not end its attempt
+
+Math-Shepherd, arXiv:2312.08935, section 3. A restart is a child of s that opens a group of its own, as
+`credit/monte_carlo` and `credit/scan` read it; nodes that were there keep their numbers, so that a credit of the grown
+tree, cut to the old length, is one of the old tree. Nothing is verified here. Which steps: `nodes`, all of them if None.
+Nodes whose prefixes read the same are each restarted: sharing their rollouts would tie their noise.
+Raises ValueError for `num` below 1, an empty delimiter, or a node that cannot be restarted from.
+Degenerate: a tree of one-step attempts comes back as it was; a restart that writes nothing is one step with the text "".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from stepcredit.core.protocols import Policy, Rng
+from stepcredit.core.registry import register
+from stepcredit.core.types import Cost, Outcome, Step, Tree
+from stepcredit.rollout.chains import _spent, _steps
+
+
+@register("rollout", paper="arXiv:2312.08935")
+def restart(trees: Sequence[Tree], *, policy: Policy, rng: Rng, num: int = 8, nodes: Sequence[Sequence[int]] | None = None,
+            delimiter: str = "\n", prompt_end: str = "\n", stop: Sequence[str] = (), max_new_tokens: int = 256) -> list[Tree]:  # fmt: skip
+    """Each tree with `num` restarts from each of its `nodes` (default: every sampled step that is no leaf).
+
+    A node's text is the prompt, `prompt_end` and its steps, each closed by the delimiter; all are asked in one call. The
+    policy's tokens are added to the trees' costs: generated ones as measured, forwarded ones by how much each tree asked.
+    """
+    if not delimiter or num < 1:
+        raise ValueError(f"delimiter {delimiter!r}, num {num}; allowed: a string that is not empty, 1 or more")
+    chosen = [_startable(tree) for tree in trees] if nodes is None else [list(given) for given in nodes]
+    if len(chosen) != len(trees):
+        raise ValueError(f"{len(trees)} trees need as many lists of nodes, got {len(chosen)}")
+    for tree, own in zip(trees, chosen, strict=True):
+        if bad := sorted(set(own) - set(_startable(tree))):
+            raise ValueError(
+                f"problem {tree.problem.id!r}: no restart from node {bad[0]}; allowed: sampled steps that are no leaf"
+            )
+    asked = [(index, node) for index, own in enumerate(chosen) for node in own]
+    if not asked:
+        return list(trees)
+    before = _spent(policy)
+    prefixes = [_prefix(trees[index], node, prompt_end, delimiter) for index, node in asked]
+    groups = policy.sample(prefixes, num, rng, stop=stop, max_new_tokens=max_new_tokens)
+    spent = _spent(policy)
+    forwarded = (spent.forwarded_tokens - before.forwarded_tokens) / len(asked)
+    ends = getattr(policy, "token_ends", None)
+    grown: list[list[tuple[int, list[Step], Outcome | None]]] = [[] for _ in trees]
+    costs = [Cost() for _ in trees]
+    for (index, node), group in zip(asked, groups, strict=True):
+        for one in group:
+            cut = Outcome(status="truncated", verifier="rollout") if one.finish == "length" else None
+            grown[index].append((node, _steps(one, delimiter, ends), cut))
+        costs[index] += Cost(
+            generated_tokens=sum(len(one.token_ids or ()) for one in group), forwarded_tokens=round(forwarded)
+        )
+    return [_grown(tree, own, cost) for tree, own, cost in zip(trees, grown, costs, strict=True)]
+
+
+def _startable(tree: Tree) -> list[int]:
+    leaves = set(tree.leaves)
+    return [node for node in range(1, tree.num_nodes) if tree.steps[node].sampled and node not in leaves]
+
+
+def _prefix(tree: Tree, node: int, prompt_end: str, delimiter: str) -> str:
+    return tree.problem.prompt + prompt_end + "".join(step.text + delimiter for step in tree.solution(node))
+
+
+def _grown(tree: Tree, restarts: Sequence[tuple[int, list[Step], Outcome | None]], cost: Cost) -> Tree:
+    """The tree with the restarts behind its nodes, each in a group of its own."""
+    steps, parents, outcomes = list(tree.steps), tree.parent_N.tolist(), list(tree.outcomes)
+    groups = [0] * tree.num_nodes if tree.group_N is None else tree.group_N.tolist()
+    group = max(groups)
+    for node, own, outcome in restarts:
+        group, parent = group + 1, node
+        for place, step in enumerate(own):
+            steps.append(step)
+            parents.append(parent)
+            outcomes.append(outcome if place == len(own) - 1 else None)
+            groups.append(group)
+            parent = len(steps) - 1
+    return replace(tree, steps=tuple(steps), parent_N=np.array(parents), outcomes=tuple(outcomes),
+                   group_N=np.array(groups), visits_N=None, cost=tree.cost + cost)  # fmt: skip
