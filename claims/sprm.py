@@ -3,7 +3,7 @@
 The paper (arXiv:2507.01951; 1.5 B to 32 B, competition mathematics) reports at best of 8 on AIME24 / AIME25 / HMMT25:
 geometric 53.1 / 35.7 / 21.5, arithmetic 52.9 / 35.2 / 21.1, product 44.2 / 31.1 / 17.9; all steps 53.1 against 48.5 for
 the last step alone; 53.1, then 57.9 from best of 8 to best of 32; the filter "consistently" above plain BCE, without
-numbers; and joint training that costs the policy nothing. Here a network of a million parameters writes and judges
+numbers; and joint training that costs the policy nothing. Here a network of 200,000 parameters writes and judges
 arithmetic chains (departures: `recipes/sprm`). What can transfer is the order of mechanisms, not a number. The first
 five claims are measured on one pool per seed, of the policy before any reinforcement, so that no two judges choose
 among different attempts; heads are alike in size, start, attempts and updates.

@@ -5,10 +5,10 @@ rollouts. Frozen form: the head alone on the first policy. MetaStone-S1, arXiv:2
 of the step scores; low, medium and high = best of 2, 8, 32. Beside them majority, a random pick, pass@k, plain BCE, a
 head that knows the last step alone, and oracle labels. Training curves: mean score of right and of wrong attempts, their
 gap, the policy's accuracy, and what the filter keeps.
-Departs: a million parameters from scratch on arithmetic chains; rates for that size; the head starts at zero, where the
-filter keeps nothing, and warms up on outcomes with both classes weighted alike (`_sprm_warm`); the first policy repeats
-some results, so that attempts at one problem differ in length. What transfers is the order of mechanisms and their
-failure modes.
+Departs: 200,000 parameters (size full: a million) from scratch on arithmetic chains; rates for that size; the head
+starts at zero, where the filter keeps nothing, and warms up on outcomes with both classes weighted alike (`_sprm_warm`);
+the first policy repeats some results, so that attempts at one problem differ in length. What transfers is the order of
+mechanisms and their failure modes.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ SIZES: dict[str, Size] = {
         joint={"num_updates": 4, "num_problems": 4, "num_attempts": 4, "num_mini_batches": 2, "max_new_tokens": 32},
     ),
     "small": Size(
+        12000, 1000, 1500, 200, 16, 32, 1000, 100, 100, num_layers=3, hidden=64, num_operations=(2, 6), joint_warmup_updates=40,
+        joint={"num_updates": 120, "num_problems": 16, "num_attempts": 8, "num_mini_batches": 4, "max_new_tokens": 72},
+    ),
+    "full": Size(
         20000, 1000, 2000, 300, 16, 32, 1000, 100, 50, joint_warmup_updates=60,
         joint={"num_updates": 200, "num_problems": 32, "num_attempts": 8, "num_mini_batches": 4, "max_new_tokens": 96},
     ),
@@ -73,7 +77,7 @@ def forms(
 
 @registry.register("recipes", paper="arXiv:2507.01951")
 def sprm(
-    *, size: Literal["quick", "small"] = "small", seeds: Sequence[int] = (1,), out: str = "runs/sprm",
+    *, size: Literal["quick", "small", "full"] = "small", seeds: Sequence[int] = (1,), out: str = "runs/sprm",
     arms: Sequence[str] = (), gradient_scale: float = 1e-4, weighting: Literal["paper", "released"] = "paper",
     layer: int = -2, progress: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
