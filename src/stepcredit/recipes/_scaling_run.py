@@ -37,7 +37,7 @@ def run_of(
              if name in (*RIVALS, "latent_chain told")]  # fmt: skip
     return {
         "title": f"Step scores against attempts and cost: the {judge} judge", "seeds": list(seeds), "config": dict(config),
-        "version": __version__, "expectation": expectation, "summary": [*_needed(found), *_agreement(found), *_worlds(swept)],
+        "version": __version__, "expectation": expectation, "summary": [*_needed(found), *_by_cost(found), *_agreement(found), *_worlds(swept)],
         "table": {"columns": list(COLUMNS), "rows": rows},
         "results": [result for row, of in _named(found, nulls, swept) for result in _results(row, of)],
         "curves": {f"{metric} by attempts": _curve(found, metric) for metric in ("processbench_f1", "step_auroc", "best_of_32")},
@@ -82,7 +82,7 @@ def _curve(found: Grid, metric: str) -> dict[str, Any]:
         if all(cell is not None for cell in cells):
             series.append({"name": name, "style": STYLE[RIVALS[name].kind], "y": [c.value for c in cells if c],
                            "low": [c.low for c in cells if c], "high": [c.high for c in cells if c]})  # fmt: skip
-    return {"x": list(next(iter(found.values()))), "series": series}
+    return {"x": list(next(iter(found.values()))), "x_label": "training attempts", "series": series}
 
 
 def needed(sizes: Sequence[int], values: Sequence[float], level: float) -> float:
@@ -109,6 +109,21 @@ def _needed(found: Grid, level: float = 0.9) -> list[str]:
         middle = float(np.median(each))
         told.append(f"{name} {'never' if np.isinf(middle) else f'{middle:,.0f}'}")
     return [f"Attempts to a first-error F1 of {level} (median over seeds): {', '.join(told)}."] if told else []
+
+
+def _by_cost(found: Grid) -> list[str]:
+    """The first-error F1 of the largest study against what a person labelled for it."""
+    told: dict[str, list[tuple[float, str]]] = {}
+    for name, of in found.items():
+        most = of[max(of)]
+        cell, labels = (
+            combined(most, "processbench_f1"),
+            float(np.mean([one.cost.get("human_labels", 0.0) for one in most])),
+        )
+        if cell is not None and labels:
+            told.setdefault(name.split()[0], []).append((labels, f"{labels:,.0f} labels {cell.value:.3f}"))
+    return [f"First-error F1 by labelled steps, {kind}, most attempts: {', '.join(text for _, text in sorted(of))}."
+            for kind, of in told.items()]  # fmt: skip
 
 
 def _agreement(found: Grid) -> list[str]:

@@ -15,7 +15,16 @@ from stepcredit.report._format import DASH, absent, breakable, estimate, number,
 from stepcredit.report._heat import ANCHORS, attempt_view
 
 MAX_BYTES = 2_000_000
-COSTS = ("generated_tokens", "forwarded_tokens", "verifier_calls", "judge_calls", "seconds")
+COSTS = (
+    "attempts",
+    "human_labels",
+    "generated_steps",
+    "generated_tokens",
+    "forwarded_tokens",
+    "verifier_calls",
+    "judge_calls",
+    "seconds",
+)
 GROUPS = {
     "label-free": "Label-free arms: taught by outcomes alone",
     "control": "Controls",
@@ -144,6 +153,7 @@ def _shared_n(rows: Sequence[Mapping[str, Any]], column: str) -> int | None:
 
 def _curve(i: int, name: str, curve: Mapping[str, Any]) -> dict[str, Any]:
     title, x_label, y_label = CURVES.get(name, (name.replace("_", " ").capitalize(), "", ""))
+    x_label = curve.get("x_label") or x_label
     series, plot_id = curve["series"], f"curve-{i}"
     bands = [line for line in series if line.get("low") is not None]
     return {
