@@ -16,7 +16,7 @@ from stepcredit.core.types import Estimate
 from stepcredit.recipes._arms import ArmResult, as_cell, combined
 from stepcredit.recipes._scaling_rivals import RIVALS
 
-COLUMNS = ("processbench_f1", "step_auroc", "right_answer_f1", "best_of_2", "best_of_8", "best_of_32")
+COLUMNS = ("processbench_f1", "step_auroc", "step_auroc_local", "right_answer_f1", "best_of_2", "best_of_8", "best_of_32")
 STYLE = {"label-free": "arm", "control": "control", "oracle": "oracle"}
 Grid = Mapping[str, Mapping[int, Sequence[ArmResult]]]
 
