@@ -12,11 +12,14 @@ import pytest
 from stepcredit.core import registry
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import star
-from stepcredit.core.types import Credit, Outcome, Problem, Record, Step
+from stepcredit.core.types import Credit, Judgment, Outcome, Problem, Record, Step
 from stepcredit.evaluate import predict_first_error
 from stepcredit.recipes import _mistakes, _mistakes_arithmetic, _mistakes_dyck, _mistakes_sorting, _mistakes_tracking
+from stepcredit.recipes._mistakes import School
 from stepcredit.recipes._mistakes_judge import fit_lines, group_likelihood, lines
-from stepcredit.recipes.first_mistakes import KINDS, first_mistakes
+from stepcredit.recipes._mistakes_luck import FPS, chosen_luck, log_likelihood
+from stepcredit.recipes._mistakes_policy import policy_attempts
+from stepcredit.recipes.first_mistakes import ARMS, KINDS, first_mistakes
 from stepcredit.report._check import check_run
 
 DATA = Path(os.environ.get("STEPCREDIT_DATA", Path(__file__).resolve().parents[2] / ".." / "shared" / "data"))
@@ -203,6 +206,71 @@ def test_lines_are_counted_once_and_know_their_step():
     assert given.step_L.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 7] and given.attempt_S.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.redraws])
+def test_without_redrawing_more_attempts_slip_and_still_end_right(name):
+    kind, draw = KINDS[name], rng(2, "redraw", name)
+    task = registry.get("tasks", kind.task).function(**kind.knobs)
+    problems = task.problems(120, draw)
+
+    def right(**knobs):
+        given = [[Step(line) for line in kind.attempt(p.prompt, draw, slip_share=1.0, **knobs)] for p in problems]
+        made = [_mistakes.finished(task, p, steps).tree for p, steps in zip(problems, given, strict=True)]
+        return np.mean([tree.reward_N[tree.leaves[0]] for tree in made])
+
+    # what slips and ends right is drawn again but for 3 %, forty times at most
+    assert right() + 0.08 < right(redraw=False)
+
+
+def _lucky(*given):
+    """Attempts of one-line steps "good" and "bad" with stated outcomes."""
+    return [
+        replace(
+            record, tree=star(record.tree.problem, [record.tree.solution(record.tree.leaves[0])], [Outcome(r, r == 1)])
+        )
+        for record, r in zip(_toy(*(texts for texts, _ in given)), (r for _, r in given), strict=True)
+    ]
+
+
+def test_luck_is_told_by_attempts_that_slip_more_than_once():
+    # one bad line in two comes out well, however many there are: luck .5, not keeps of .5, .25, .125
+    rows = [(["good"], 1.0), (["good"], 1.0)]
+    rows += [(["bad"] * n, r) for n in (1, 2, 3, 4) for r in (0.0, 1.0)]
+    assert chosen_luck(_lucky(*rows * 30), longest=1).fp == 0.5
+    # and here none comes out well
+    rows = [(["good"], 1.0), (["good", "good"], 1.0), (["bad"], 0.0), (["good", "bad"], 0.0)]
+    found = chosen_luck(_lucky(*rows * 30), longest=1)
+    assert found.fp == FPS[0] and found.height_of[FPS[0]] > found.height_of[FPS[1]]
+
+
+def test_the_held_out_likelihood_is_the_chains_and_luck_needs_outcomes():
+    # q .5 and right, q .2 and wrong, fp .25: P(right) = .25 + .75 q
+    given = _lucky((["good"], 1.0), (["bad"], 0.0))
+    told = [Judgment(q, [q]) for q in (0.5, 0.2)]
+    assert log_likelihood(given, told, 0.25) == pytest.approx((np.log(0.625) + np.log(0.6)) / 2)
+    with pytest.raises(ValueError, match="2 of 2 attempts"):
+        chosen_luck(given, longest=1)
+
+
+def test_a_policy_tries_new_problems_and_is_asked_once(tmp_path):
+    kind = replace(
+        KINDS["dyck"],
+        knobs={"min_symbols": 4, "max_symbols": 8, "max_open": 2},
+        school=School(hidden=16, max_new_tokens=12),
+    )
+    avoid = {"( [", "[ ("}
+    found, cost, size = policy_attempts(6, kind, share=0.01, avoid=avoid, seed=0, cache=tmp_path)
+    assert len({r.tree.problem.prompt for r in found} - avoid) == 6 and 0 < size < 100_000
+    assert cost.generated_tokens > 0 and all("truth" in r.credits for r in found)
+    # hardly anything is finished in twelve tokens, and cut off is not wrong
+    rewards = [r.tree.reward_N[r.tree.leaves[0]] for r in found]
+    assert [r.tree.outcomes[r.tree.leaves[0]].status == "truncated" for r in found] == np.isnan(rewards).tolist()
+    assert np.isnan(rewards).any()
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again, _, _ = policy_attempts(6, kind, share=0.01, avoid=avoid, seed=0, cache=tmp_path)
+    assert [r.tree.steps for r in again] == [r.tree.steps for r in found]
+    assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
 def test_the_recipe_runs_and_says_no_clearly(tmp_path):
     made = _mistakes.synthetic(24, KINDS["dyck"], avoid=set(), rng=rng(7, "file"))
     rows = []
@@ -213,10 +281,13 @@ def test_the_recipe_runs_and_says_no_clearly(tmp_path):
                      "target": tree.problem.answer, "mistake_index": int(wrong[0]) if wrong.size else None})  # fmt: skip
     with gzip.open(tmp_path / KINDS["dyck"].file, "wt") as file:
         file.write("".join(json.dumps(row) + "\n" for row in rows))
-    run = first_mistakes(size="quick", seeds=(0,), tasks=("dyck",), path=str(tmp_path))
+    no_policy = [name for name, arm in ARMS.items() if arm.source != "policy"]
+    run = first_mistakes(size="quick", seeds=(0,), tasks=("dyck",), arms=no_policy, path=str(tmp_path))
     check_run(run)
     arms = [row["arm"] for row in run["table"]["rows"]]
     assert arms[:5] == ["latent_chain", "latent_chain + recorded", "outcome_broadcast", "latent_chain, plain", "oracle"]
+    assert arms[5:7] == ["latent_chain, no redraw", "oracle, no redraw"]
+    assert any("no redraw: 160 attempts" in line and "luck" in line for line in run["summary"])
     assert "best constant guess" in arms and "always_correct" in arms
     with pytest.raises(ValueError, match="sprm"):
         first_mistakes(arms=["sprm"])

@@ -79,14 +79,15 @@ def _turned(brackets: Sequence[str]) -> list[str]:
     return ["opens"] * sum(bracket in _CLOSE for bracket in brackets)
 
 
-def attempt(prompt: str, rng: Rng, *, slip_share: float = 0.55) -> list[str]:
+def attempt(prompt: str, rng: Rng, *, slip_share: float = 0.55, redraw: bool = True) -> list[str]:
     """A trace in the recorded form; with probability `slip_share` it has slips, one mostly, carried forward.
 
     A slip has a random place among the symbols that open or among those that close, and a random kind: symbols skipped
     (most often), repeated or misread, the trace ended early; an element of the stack lost, added, changed or left, the
     whole stack lost; an end that misquotes the stack, pops out of order, too few or too many, closings and answer
     likewise. What slips and still ends right, or comes to a closing that does not match, is drawn again at another
-    place, nearly always: the one teaches nothing, the other lets the outcome be read off a later line.
+    place, nearly always: the one teaches nothing, the other lets the outcome be read off a later line. Without `redraw`
+    the first draw stands, whatever comes of it.
     """
     symbols = _BRACKET.findall(prompt)
     due: list[str] = []
@@ -98,7 +99,7 @@ def attempt(prompt: str, rng: Rng, *, slip_share: float = 0.55) -> list[str]:
         else []
     )
     turn = "([{<" if rng.random() < 0.5 else ")]}>"
-    for _ in range(40):
+    for _ in range(40 if redraw else 1):
         lines, need, matched = _written(symbols, kinds, turn, rng)
         if not kinds or (matched and need != due[::-1]) or rng.random() < 0.03:
             break

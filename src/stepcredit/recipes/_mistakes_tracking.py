@@ -73,13 +73,13 @@ def _beside(
     return words
 
 
-def attempt(prompt: str, rng: Rng, *, slip_share: float = 0.55) -> list[str]:
+def attempt(prompt: str, rng: Rng, *, slip_share: float = 0.55, redraw: bool = True) -> list[str]:
     """A trace in one of the recorded forms; with probability `slip_share` it has slips, one mostly, carried forward.
 
     A slip has a uniform kind and a uniform place: a start misread; a swap left out, done as none, as half, with a third
     person or between two others (named so or not), with a further exchange or a holding made up; a pair neither listed
     nor exchanged; at the end the wrong option or another person's object. What slips and still ends right is drawn again
-    at another place, nearly always: it teaches nothing.
+    at another place, nearly always: it teaches nothing. Without `redraw` the first draw stands.
     """
     scene = read(prompt)
     told = dict(scene.start)
@@ -88,7 +88,7 @@ def attempt(prompt: str, rng: Rng, *, slip_share: float = 0.55) -> list[str]:
     right = next(letter for letter, item in scene.options.items() if item == told[scene.asked])
     num = 1 + int(rng.random() < 0.2) if rng.random() < slip_share else 0
     kinds = [int(kind) for kind in rng.integers(10, size=num)]
-    for _ in range(40):
+    for _ in range(40 if redraw else 1):
         lines = _written(scene, kinds, rng)
         if not kinds or not lines[-1].endswith(f"({right})") or rng.random() < 0.03:
             break

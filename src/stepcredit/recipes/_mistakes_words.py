@@ -71,12 +71,14 @@ class _Writer:
         return " ".join(said), letter_of
 
 
-def attempt(prompt: str, rng: Rng, *, slip_share: float = 0.55, rate: float = 0.06) -> list[str]:
+def attempt(
+    prompt: str, rng: Rng, *, slip_share: float = 0.55, rate: float = 0.06, redraw: bool = True
+) -> list[str]:  # fmt: skip
     """A trace in the recorded form; a share of attempts slips, at `rate` a writing, and carries it forward.
 
     Slips: a letter or its number misread, a word passed over; in an order, a group moved, lost, told apart as it stands
     or put together with the next; a subpart with a word too few or out of turn; an answer before all is told apart.
-    What slips and still ends right is drawn again nearly always. Out of turn does no harm by itself: it is learnt as wrong
+    What slips and still ends right, or does not slip after all, is drawn again nearly always; not without `redraw`. Out of turn does no harm by itself: it is learnt as wrong
     because it comes with other slips; oracle and annotators count it wrong.
     """
     words = prompt.split()
@@ -84,7 +86,7 @@ def attempt(prompt: str, rng: Rng, *, slip_share: float = 0.55, rate: float = 0.
     while True:
         writer = _Writer(rng, rate)
         lines, answer = _written(words, writer, rng)
-        if not rate or (writer.slipped and answer != sorted(words)) or rng.random() < 0.03:
+        if not (rate and redraw) or (writer.slipped and answer != sorted(words)) or rng.random() < 0.03:
             return [*lines, f"I have now sorted all the words. The answer is {' '.join(answer)}"]
 
 
