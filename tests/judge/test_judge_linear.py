@@ -109,17 +109,18 @@ def test_soft_weighted_labels_have_the_right_slope():
     assert np.allclose(likelihood(LOGITS)[1], slope_of(likelihood, LOGITS), atol=1e-8)
 
 
+@pytest.mark.parametrize("rates", [{"fp": 0.0, "fn": 0.0}, {"fp": 0.3, "fn": 0.1}, {"fp": 0.0, "fn": 0.2}])
 @pytest.mark.parametrize("retry", [False, True])
-def test_the_outcome_likelihood_is_the_chains_and_its_slope_that_of_posterior_weighted_labels(retry):
-    likelihood = outcome_likelihood(REWARDS, STARTS, retry=retry)
+def test_the_outcome_likelihood_is_the_chains_and_its_slope_that_of_posterior_weighted_labels(retry, rates):
+    likelihood = outcome_likelihood(REWARDS, STARTS, retry=retry, **rates)
     height, slope_U = likelihood(LOGITS)
     expected, residual = 0.0, []
     for reward, logit_S in zip(REWARDS, np.split(LOGITS, STARTS[1:-1]), strict=True):
         rate_S = sigmoid(logit_S)
         keep_S, fix_S = (np.ones_like(rate_S), rate_S) if retry else (rate_S, np.zeros_like(rate_S))
         start = 0.0 if retry else 1.0
-        expected += chain.log_likelihood(keep_S, fix_S, reward == 1, start=start)
-        smoothed = chain.posterior(keep_S, fix_S, reward == 1, start=start)
+        expected += chain.log_likelihood(keep_S, fix_S, reward == 1, start=start, **rates)
+        smoothed = chain.posterior(keep_S, fix_S, reward == 1, start=start, **rates)
         if retry:  # label P(fixed at j), weight P(broken before j)
             residual.append(smoothed.fixed_S - (1 - smoothed.was_ok_S) * rate_S)
         else:
@@ -131,9 +132,27 @@ def test_the_outcome_likelihood_is_the_chains_and_its_slope_that_of_posterior_we
 
 @pytest.mark.parametrize("retry", [False, True])
 @pytest.mark.parametrize("size", [-800.0, 800.0])
-def test_extreme_logits_stay_finite(retry, size):
-    height, slope_U = outcome_likelihood(REWARDS, STARTS, retry=retry)(np.full(6, size))
+@pytest.mark.parametrize("fp", [0.0, 0.2])
+def test_extreme_logits_stay_finite(retry, size, fp):
+    height, slope_U = outcome_likelihood(REWARDS, STARTS, retry=retry, fp=fp)(np.full(6, size))
     assert np.isfinite(height) and np.isfinite(slope_U).all()
+
+
+def test_luck_that_is_known_is_not_taken_for_a_sign():
+    """Half of the attempts have the word; of the others 2 in 5 are called right. Told so, retry calls them wrong."""
+    attempts, signed = episodes(400, np.random.default_rng(3), "zap")
+    lucky = np.random.default_rng(4).random(400) < 0.4
+    records = records_of(attempts, signed | lucky)
+    plain, told = (
+        LinearScorer.fit(records, link="retry", hashing=SMALL, inverse_penalty=10.0, fp=fp) for fp in (0.0, 0.4)
+    )
+    for scorer, low, high in ((plain, 0.3, 0.5), (told, 0.0, 0.1)):
+        final = [scorer([(r.tree.problem, r.tree.solution(r.tree.leaves[0]))])[0].score for r in records]
+        assert low < np.mean(np.array(final)[~signed]) < high
+        assert np.mean(np.array(final)[signed]) > 0.9
+    assert told.manifest.trained["fp"] == 0.4
+    with pytest.raises(ValueError, match=r"fp=0\.7, fn=0\.3"):
+        LinearScorer.fit(records, link="retry", hashing=SMALL, fp=0.7, fn=0.3)
 
 
 @pytest.mark.parametrize(("link", "channel", "sign"), [("retry", "fix", 1), ("derivation", "keep", 0)])

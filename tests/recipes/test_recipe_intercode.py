@@ -10,9 +10,10 @@ import pytest
 from stepcredit import Judgment
 from stepcredit.core import registry
 from stepcredit.judge._turns import Hashing, turns
-from stepcredit.recipes._intercode import ARMS, _taught, labelled, read_episodes
+from stepcredit.recipes._intercode import read_episodes
 from stepcredit.recipes._intercode_report import shown_episodes
 from stepcredit.recipes._splits import Splits, halves
+from stepcredit.recipes._turn_arms import ARMS, labelled, taught
 from stepcredit.recipes.intercode import intercode
 from stepcredit.report import write_report
 
@@ -103,9 +104,9 @@ def test_the_penalty_is_chosen_by_held_out_outcomes(tmp_path):
     records, _ = read_episodes(write_episodes(tmp_path / "a.jsonl"), 0)
     counted = turns([(r.tree.problem, r.tree.solution(r.tree.leaves[0])) for r in records], Hashing())
     inner_A = np.arange(len(records)) // 2 % 2 == 0
-    _, chosen = _taught("retry", labelled(records, "retry"), counted, inner_A, (30.0, 0.01))
+    _, chosen = taught("retry", labelled(records, "retry"), counted, inner_A, (30.0, 0.01))
     assert chosen == 30.0
-    scorer, only = _taught("retry", labelled(records, "retry"), counted, inner_A, (3.0,))
+    scorer, only = taught("retry", labelled(records, "retry"), counted, inner_A, (3.0,))
     assert only == 3.0 == scorer.manifest.trained["inverse_penalty"]
 
 

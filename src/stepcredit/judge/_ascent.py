@@ -6,8 +6,9 @@
     derivation   q = prod_j s(u_j),    r log q + (1 - r) log(1 - q)                keep = s(u), a_0 = 1 (CRM's survival)
     retry        q = prod_j s(-u_j),   (1 - r) log q + r log(1 - q)                fix = s(u), a_0 = 0 (noisy-OR)
 
-each less |w|^2 / (2 C). The two links are one function: swap the outcome and the sign of u. L-BFGS climbs the
-likelihood itself, with the analytic gradient, rather than by EM: the gradient is that of posterior-weighted logistic
+each less |w|^2 / (2 C). The two links are one function: swap the outcome and the sign of u. A verifier that errs at
+known rates is in the likelihood: P(right) = a (1 - fn) + (1 - a) fp, a = P(ok at the end) (`core/chain`). L-BFGS climbs
+the likelihood itself, with the analytic gradient, rather than by EM: the gradient is that of posterior-weighted logistic
 regression (RSP, arXiv:2609.39220, proposition 2), the line search never steps down, and it needs a tenth of the passes.
 The start is w = 0 and the bias at which the likelihood has the base rate; no randomness, so same data, same bytes.
 Degenerate: a single class to learn has no optimum (the bias runs away) and is refused by `Target.checked`.
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stepcredit.core.chain import check_rates
 from stepcredit.core.readout import logit, sigmoid, start_rate
 from stepcredit.core.types import Floats, Ints
 from stepcredit.judge._turns import Matrix
@@ -68,11 +70,12 @@ def label_target(label_U: Floats, weight_U: Floats) -> Target:
     return Target(rows, label_likelihood(label, weight), logit(base), label, "labelled steps")
 
 
-def outcome_target(reward_A: Floats, start_A: Ints, *, retry: bool) -> Target:
+def outcome_target(reward_A: Floats, start_A: Ints, *, retry: bool, fp: float = 0.0, fn: float = 0.0) -> Target:
     """Outcomes of all attempts, NaN where unscored; the bias is that of the base rate at the mean number of steps.
 
-    Raises ValueError for a reward outside [0, 1].
+    Raises ValueError for a reward outside [0, 1], and for rates of a verifier that says nothing (`chain.check_rates`).
     """
+    check_rates(fp, fn)
     size_A = np.diff(start_A)
     known = np.flatnonzero(~np.isnan(reward_A) & (size_A > 0))
     reward, size = reward_A[known], size_A[known]
@@ -84,7 +87,7 @@ def outcome_target(reward_A: Floats, start_A: Ints, *, retry: bool) -> Target:
     starts = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
     base, mean_steps = (float(reward.mean()), float(size.mean())) if known.size else (0.5, 1.0)
     bias = logit(start_rate(base, mean_steps, "retry" if retry else "derivation"))
-    return Target(rows, outcome_likelihood(reward, starts, retry=retry), bias, reward, "scored attempts")
+    return Target(rows, outcome_likelihood(reward, starts, retry=retry, fp=fp, fn=fn), bias, reward, "scored attempts")
 
 
 def label_likelihood(label_U: Floats, weight_U: Floats) -> Likelihood:
@@ -98,19 +101,25 @@ def label_likelihood(label_U: Floats, weight_U: Floats) -> Likelihood:
     return at
 
 
-def outcome_likelihood(reward_A: Floats, start_A: Ints, *, retry: bool) -> Likelihood:
+def outcome_likelihood(reward_A: Floats, start_A: Ints, *, retry: bool, fp: float = 0.0, fn: float = 0.0) -> Likelihood:
     """The chain's likelihood of outcomes in [0, 1]; every attempt has at least one step."""
     sign = -1.0 if retry else 1.0
-    all_A = np.asarray(1.0 - reward_A if retry else reward_A)  # share of "every step held"
     size_A = np.diff(start_A)
+    with np.errstate(divide="ignore"):
+        log_fp, log_fn = np.log([fp, fn])
+    log_tp, log_tn = np.log1p([-fn, -fp])
 
     def at(logit_U: Floats) -> tuple[float, Floats]:
         held_U = sign * logit_U
         log_q_A = np.minimum(np.add.reduceat(-np.logaddexp(0.0, -held_U), start_A[:-1]), -1e-300)
-        rest_A = -np.expm1(log_q_A)  # 1 - q, exact near q = 1
-        total = all_A @ log_q_A + (1.0 - all_A) @ np.log(rest_A)
-        pull_A = all_A - (1.0 - all_A) * np.exp(log_q_A) / rest_A
-        return float(total), sign * np.repeat(pull_A, size_A) * sigmoid(-held_U)
+        log_rest_A = np.log(-np.expm1(log_q_A))  # log(1 - q), exact near q = 1
+        ok_A, broken_A = (log_rest_A, log_q_A) if retry else (log_q_A, log_rest_A)
+        right_A = np.logaddexp(ok_A + log_tp, broken_A + log_fp)
+        wrong_A = np.logaddexp(ok_A + log_fn, broken_A + log_tn)
+        total = reward_A @ right_A + (1.0 - reward_A) @ wrong_A
+        # d log P(right) / d log q = +-(1 - fp - fn) q / P(right); the sign of the link is that of held, and they cancel
+        pull_A = reward_A * np.exp(log_q_A - right_A) - (1.0 - reward_A) * np.exp(log_q_A - wrong_A)
+        return float(total), np.repeat((1.0 - fp - fn) * pull_A, size_A) * sigmoid(-held_U)
 
     return at
 

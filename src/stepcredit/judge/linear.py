@@ -56,14 +56,15 @@ class LinearScorer:
     @classmethod
     def fit(
         cls, records: Sequence[Record], *, credit: str | None = None, link: Literal["derivation", "retry"] = "derivation",
-        aggregation: Aggregation = "min", inverse_penalty: float = 1.0, num_iterations: int = 200,
-        hashing: Hashing | None = None, counted: Turns | None = None,
+        fp: float = 0.0, fn: float = 0.0, aggregation: Aggregation = "min", inverse_penalty: float = 1.0,
+        num_iterations: int = 200, hashing: Hashing | None = None, counted: Turns | None = None,
     ) -> LinearScorer:  # fmt: skip
         """Fit on labels, where `credit` names a label of every record, else on the outcomes through `link`.
 
+        `fp`, `fn`: the verifier's known error rates, in the likelihood of outcomes; labels are taken as they are.
         `counted` are the turns of the records' attempts, records first and leaves within, where they are already counted
         with `hashing`. Attempts without scored outcome (or label) take no part. Raises ValueError for a missing credit or
-        one that is not a label, a reward outside [0, 1], and targets that are all alike.
+        one that is not a label, a reward outside [0, 1], impossible rates, and targets that are all alike.
         """
         hashing = hashing or Hashing()
         if credit is None and link not in ("derivation", "retry"):
@@ -76,7 +77,7 @@ class LinearScorer:
             counted = turns(
                 [(r.tree.problem, r.tree.solution(leaf)) for r in records for leaf in r.tree.leaves], hashing
             )
-        target = _target(records, counted, credit, link).checked()
+        target = _target(records, counted, credit, link, fp, fn).checked()
         if counted.word_UD.shape[1] != hashing.width:
             raise ValueError(f"turns counted in {counted.word_UD.shape[1]} columns, but hashing has {hashing.width}")
         readout = Readout("latent_chain", link) if credit is None else Readout("labels", aggregation=aggregation)
@@ -86,7 +87,7 @@ class LinearScorer:
             row_UD, target.likelihood, target.bias, inverse_penalty=inverse_penalty, num_iterations=num_iterations
         )
         trained = {
-            "credit": credit, "link": None if credit else link, "inverse_penalty": inverse_penalty,
+            "credit": credit, "link": None if credit else link, "fp": fp, "fn": fn, "inverse_penalty": inverse_penalty,
             "optimiser": f"L-BFGS, at most {num_iterations} iterations", "num_iterations": len(ascent.heights) - 1,
             "converged": ascent.converged, "first_height": ascent.heights[0], "last_height": ascent.heights[-1],
         }  # fmt: skip
@@ -111,7 +112,8 @@ class LinearScorer:
     def log_likelihood(self, records: Sequence[Record], counted: Turns) -> float:
         """Nats of the records' own targets, labels or outcomes as it was taught: to choose a penalty by, not a quality."""
         trained = self.manifest.trained
-        target = _target(records, counted, trained["credit"], str(trained["link"]))
+        rates = (float(trained.get("fp", 0.0)), float(trained.get("fn", 0.0)))
+        target = _target(records, counted, trained["credit"], str(trained["link"]), *rates)
         return target.likelihood(self.logits(counted)[target.rows])[0]
 
     def judge(self, counted: Turns) -> list[Judgment]:
@@ -160,7 +162,7 @@ def _encoded(golden: Turns) -> Encoded:
     return Encoded(np.concatenate(ids).astype(np.int64), np.cumsum([len(one) for one in ids]) - 1)
 
 
-def _target(records: Sequence[Record], counted: Turns, credit: str | None, link: str) -> Target:
+def _target(records: Sequence[Record], counted: Turns, credit: str | None, link: str, fp: float, fn: float) -> Target:
     """What the turns are taught: the labels of `credit`, else the outcomes through `link`."""
     num_attempts = sum(len(record.tree.leaves) for record in records)
     if counted.num_attempts != num_attempts:
@@ -168,7 +170,7 @@ def _target(records: Sequence[Record], counted: Turns, credit: str | None, link:
     if credit is not None:
         return label_target(*_labels(records, credit))
     reward_A = np.array([r.tree.reward_N[leaf] for r in records for leaf in r.tree.leaves], dtype=np.float64)
-    return outcome_target(reward_A, counted.start_A, retry=link == "retry")
+    return outcome_target(reward_A, counted.start_A, retry=link == "retry", fp=fp, fn=fn)
 
 
 def _labels(records: Sequence[Record], credit: str) -> tuple[Floats, Floats]:

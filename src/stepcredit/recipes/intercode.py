@@ -24,9 +24,11 @@ from stepcredit.core.registry import register
 from stepcredit.credit.outcome_last import outcome_last
 from stepcredit.evaluate.curves import pass_at
 from stepcredit.judge._turns import Hashing, turns
-from stepcredit.recipes._intercode import ARMS, best_of, cross_fit, find_file, null_judgments, read_episodes
-from stepcredit.recipes._intercode_report import diagnosed, result_row, shown_episodes, table_row
+from stepcredit.recipes._intercode import cross_fit, find_file, read_episodes
+from stepcredit.recipes._intercode_report import result_row, shown_episodes, table_row
 from stepcredit.recipes._splits import Measured, Splits
+from stepcredit.recipes._turn_arms import ARMS, best_of, null_judgments
+from stepcredit.recipes._turn_report import diagnosed
 
 PROTOTYPE: dict[str, tuple[str, float | None]] = {  # kind in the table, and what the prototype reached (step AUROC)
     "outcome_last": ("control", 0.987),
