@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from stepcredit.core.registry import each_tree, register
+from stepcredit.core.restarts import restart_rewards
 from stepcredit.core.types import Credit, Floats, Ints, Tree
 from stepcredit.credit._assign import assign, unit_reward_N
 
@@ -31,6 +32,29 @@ def counts(tree: Tree) -> tuple[Ints, Ints]:
     return np.array(num_success_N, dtype=np.int64), np.array([len(found) for found in rollouts], dtype=np.int64)
 
 
+def intervals(tree: Tree, *, level: float = 0.95, right: float = 1.0, wrong: float = 1.0) -> tuple[Floats, Floats]:
+    """Central interval of each node's value given its counts, ([N], [N]): low and high, NaN where nothing is counted.
+
+        V | counts ~ Beta(right + successes, wrong + rollouts - successes)
+
+    `right` and `wrong` are the prior's, uniform by default; 1/2 each is Jeffreys'. A finished node's one outcome is known,
+    not sampled: its interval is that outcome. Raises ValueError for a level outside (0, 1) or a prior not above 0.
+    """
+    if not 0 < level < 1 or right <= 0 or wrong <= 0:
+        raise ValueError(f"level {level}, right {right}, wrong {wrong}; allowed: between 0 and 1, above 0, above 0")
+    from scipy.special import betaincinv
+
+    num_success_N, num_rollout_N = counts(tree)
+    low_N, high_N = (
+        np.asarray(betaincinv(right + num_success_N, wrong + num_rollout_N - num_success_N, share), dtype=np.float64)
+        for share in ((1 - level) / 2, (1 + level) / 2)
+    )
+    finished_N = ~np.isnan(tree.reward_N)
+    none_N = num_rollout_N == 0
+    known_N = np.where(none_N, np.nan, num_success_N.astype(np.float64))
+    return np.where(finished_N | none_N, known_N, low_N), np.where(finished_N | none_N, known_N, high_N)
+
+
 @register("credit", paper="arXiv:2312.08935", kind="value")
 @each_tree
 def monte_carlo(tree: Tree, *, soft: bool = True) -> Credit:
@@ -43,17 +67,5 @@ def monte_carlo(tree: Tree, *, soft: bool = True) -> Credit:
 
 
 def _rollouts(tree: Tree) -> list[list[float]]:
-    """Scored rewards of the rollouts that start at each node; a restart with several ends counts their mean once."""
-    reward_N = unit_reward_N(tree, "monte_carlo")
-    group_N = tree.group_N
-    within: list[list[float]] = [[] for _ in range(tree.num_nodes)]  # outcomes at and below, in the node's own group
-    restarts: list[list[float]] = [[] for _ in range(tree.num_nodes)]
-    for node in range(tree.num_nodes - 1, 0, -1):
-        parent = int(tree.parent_N[node])
-        if not np.isnan(reward_N[node]):
-            within[node] = restarts[node] = [float(reward_N[node])]
-        if group_N is None or group_N[node] == group_N[parent]:
-            within[parent].extend(within[node])
-        if within[node] and (group_N is None or group_N[node] != group_N[parent]):
-            restarts[parent].append(float(np.mean(np.sort(within[node]))))
-    return restarts
+    """Scored rewards of the rollouts that start at each node."""
+    return restart_rewards(tree, unit_reward_N(tree, "monte_carlo"))
