@@ -14,6 +14,7 @@ from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.tree import star
 from stepcredit.core.types import Completion, Cost, Outcome, Problem, Step, Tree
+from stepcredit.rollout._spent import generated
 
 
 @register("rollout", paper="arXiv:2402.03300")
@@ -45,7 +46,7 @@ def chains(problems: Sequence[Problem], *, policy: Policy, rng: Rng, num: int = 
     trees = []
     for index, (problem, group) in enumerate(zip(problems, groups, strict=True)):
         cost = Cost(
-            generated_tokens=sum(len(completion.token_ids or ()) for completion in group),
+            generated_tokens=sum(generated(completion) for completion in group),
             forwarded_tokens=forwarded // len(problems) + (index < forwarded % len(problems)),
             seconds=seconds,
         )

@@ -20,6 +20,7 @@ import numpy as np
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.types import Cost, Outcome, Step, Tree
+from stepcredit.rollout._spent import generated
 from stepcredit.rollout.chains import _spent, _steps
 
 
@@ -56,9 +57,7 @@ def restart(trees: Sequence[Tree], *, policy: Policy, rng: Rng, num: int = 8, no
         for one in group:
             cut = Outcome(status="truncated", verifier="rollout") if one.finish == "length" else None
             grown[index].append((node, _steps(one, delimiter, ends), cut))
-        costs[index] += Cost(
-            generated_tokens=sum(len(one.token_ids or ()) for one in group), forwarded_tokens=round(forwarded)
-        )
+        costs[index] += Cost(generated_tokens=sum(generated(one) for one in group), forwarded_tokens=round(forwarded))
     return [_grown(tree, own, cost) for tree, own, cost in zip(trees, grown, costs, strict=True)]
 
 

@@ -1,0 +1,129 @@
+"""Rollouts where they change what is believed of the first error, until that is sure enough to say.
+
+    after each rollout   P(e | counts), e = first wrong step of a wrong attempt          core/change_point
+    next                 the step j with the largest   I(outcome of a rollout behind j; e) / (its tokens + overhead)
+    stop                 max_e P(e | counts) >= 1 - error_rate,   or after max_rollouts
+
+Ours. The tests inside are Wald's (1945), the mixture over places Baum and Veeravalli's (1994): over attempts whose first
+errors fall as the prior says, at most `error_rate` of those that stop are placed wrongly; for a single place e with prior
+p_e, at most error_rate / (1 - error_rate) * (1 - p_e) / p_e.
+What must hold: a sound prefix succeeds at least as often as the prompt (profile "flat"; "chain" asks for equal steps and is
+cheaper where chances recover), a broken one at most as often as `recovery` a step and `luck` allow. With both 0, one
+success proves its prefix sound and no further rollout is spent there: only "can it still succeed" matters.
+The prompt's chance is learned from the problem's attempts and from the rollouts. A `judge` gives the prior, so that the
+search begins at the step it suspects; `doubt` is the share of the prior it does not get.
+Departs from nothing published. Resumes: counts are read from the tree, so an interrupted one is gone on with; `keep` sees
+each tree after each round. Rollouts are restarts in groups of their own, as `credit/monte_carlo` reads them.
+Raises ValueError for knobs outside their range, and for a leaf that ends no wrong attempt.
+Degenerate: an attempt of one step needs no rollout; an unscored rollout is paid and counts for nothing; after
+`max_rollouts` the attempt stays undecided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stepcredit.core.change_point import Beliefs, Profile, first_error_prior, posterior, posterior_and_gains
+from stepcredit.core.protocols import Judge, Policy, Rng, Verifier
+from stepcredit.core.registry import register
+from stepcredit.core.restarts import attempts, restart_rewards
+from stepcredit.core.types import Floats, Tree
+from stepcredit.rollout._grow import Growth, Keep, each_leaves, grow, wrong_attempts
+from stepcredit.rollout._length import step_tokens
+
+
+@register("rollout", paper="ours")
+def adaptive(trees: Sequence[Tree], *, policy: Policy, verify: Verifier, rng: Rng, error_rate: float = 0.05,
+             recovery: float = 0.0, luck: float = 0.0, profile: Profile = "flat", judge: Judge | None = None,
+             doubt: float = 0.1, overhead: float = 2.0, num: int = 1, max_rollouts: int = 128,
+             leaves: Sequence[Sequence[int]] | None = None,
+             keep: Keep | None = None, delimiter: str = "\n", prompt_end: str = "\n", stop: Sequence[str] = (),
+             max_new_tokens: int = 256) -> list[Tree]:  # fmt: skip
+    """Each tree with the restarts that place the first errors of its wrong attempts (`leaves`), `num` a round; [trees]."""
+    if not 0 < error_rate < 1 or num < 1 or max_rollouts < 0 or overhead < 0:
+        raise ValueError(f"error_rate {error_rate}, num {num}, max_rollouts {max_rollouts}, overhead {overhead}; "
+                         "allowed: between 0 and 1, 1 or more, 0 or more, 0 or more")  # fmt: skip
+    growths = []
+    for tree, own in zip(trees, each_leaves(trees, leaves), strict=True):
+        wrong = wrong_attempts(tree, attempts(tree), own)
+        told = [] if judge is None or not wrong else judge([(tree.problem, tree.solution(leaf)) for leaf in wrong])
+        believed = [
+            beliefs_of(tree, leaf, told[place].step_scores_S if told else None,
+                       recovery=recovery, luck=luck, profile=profile, doubt=doubt)
+            for place, leaf in enumerate(wrong)
+        ]  # fmt: skip
+        growths.append(_place(tree, dict(zip(wrong, believed, strict=True)), error_rate, num, max_rollouts, overhead))
+    return grow(growths, policy=policy, verify=verify, rng=rng, num=num, keep=keep, delimiter=delimiter,
+                prompt_end=prompt_end, stop=stop, max_new_tokens=max_new_tokens)  # fmt: skip
+
+
+def beliefs_of(tree: Tree, leaf: int, score_S: Floats | None = None, *, recovery: float = 0.0, luck: float = 0.0,
+               profile: Profile = "flat", doubt: float = 0.1) -> Beliefs:  # fmt: skip
+    """What is believed of an attempt before its first rollout; a judge's step scores that are not one a step are unknown."""
+    reward_N = tree.reward_N
+    scored = [reward_N[other] > 0.5 for other in attempts(tree) if not np.isnan(reward_N[other])]
+    num_steps = len(sampled_path(tree, leaf))
+    known = score_S if score_S is not None and len(score_S) == num_steps else None
+    prior = first_error_prior(num_steps, known, doubt)
+    return Beliefs(prior, sum(scored), len(scored) - sum(scored), recovery, luck, profile)
+
+
+def placed(tree: Tree, leaf: int, beliefs: Beliefs) -> Floats:
+    """P(first error = step) of a wrong attempt given the restarts the tree holds, [S]."""
+    return posterior(*_counts(tree, sampled_path(tree, leaf)), beliefs)
+
+
+def sampled_path(tree: Tree, leaf: int) -> list[int]:
+    """The steps of an attempt that the policy wrote."""
+    return [node for node in tree.path(leaf) if tree.steps[node].sampled]
+
+
+def _place(
+    tree: Tree, beliefs_of_leaf: dict[int, Beliefs], error_rate: float, num: int, max_rollouts: int, overhead: float
+) -> Growth:
+    """Ask, for every attempt that is not decided, where its next rollout tells most a token."""
+    spent = dict.fromkeys(beliefs_of_leaf, 0)
+    while True:
+        wishes: set[int] = set()
+        for leaf, beliefs in beliefs_of_leaf.items():
+            nodes = sampled_path(tree, leaf)
+            counts = _counts(tree, nodes)
+            if max(int(counts[1].sum()), spent[leaf]) >= max_rollouts:
+                continue
+            place = next_step(*counts, beliefs, _price(tree, nodes, overhead), error_rate)
+            if place is not None:
+                wishes.add(nodes[place])
+                spent[leaf] += num
+        if not wishes:
+            return tree
+        tree = yield tree, sorted(wishes)
+
+
+def next_step(
+    success_S: Floats, rollouts_S: Floats, beliefs: Beliefs, tokens_S: Floats, error_rate: float
+) -> int | None:
+    """Where the next rollout goes: 0-based step, None where the first error is sure enough. Ties go to the earliest.
+
+    `tokens_S`: what a rollout behind each step is expected to cost, [S], above 0.
+    """
+    place_S, gain_S = posterior_and_gains(success_S, rollouts_S, beliefs)
+    if place_S.max() >= 1 - error_rate or gain_S.max() <= 0:
+        return None
+    return int(np.argmax(gain_S / tokens_S))
+
+
+def _counts(tree: Tree, nodes: Sequence[int]) -> tuple[Floats, Floats]:
+    """Successes and scored restarts behind each step of an attempt, ([S], [S]); none behind the last."""
+    rewards = restart_rewards(tree)
+    found = [[reward > 0.5 for reward in rewards[node]] for node in nodes[:-1]] + [[]]
+    return np.array([sum(one) for one in found], dtype=np.float64), np.array(
+        [len(one) for one in found], dtype=np.float64
+    )
+
+
+def _price(tree: Tree, nodes: Sequence[int], overhead: float) -> Floats:
+    """Tokens the attempt itself wrote behind each of its steps, and `overhead` mean steps for the asking, [S]."""
+    sizes = np.array([step_tokens([tree.steps[node]]) for node in nodes], dtype=np.float64)
+    return np.asarray(sizes.sum() - np.cumsum(sizes) + max(overhead, 1e-3) * sizes.mean())
