@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 HERE = Path(__file__).parent
-MODULES = ("outcome_prm", "sprm")
+MODULES = ("outcome_prm", "scaling", "sprm")
 sys.path.insert(0, str(HERE))
 
 

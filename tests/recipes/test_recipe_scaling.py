@@ -2,17 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from stepcredit.core.tree import first_error
-from stepcredit.core.types import Step
+from stepcredit.core.types import Estimate, Step
+from stepcredit.recipes._arms import ArmResult
 from stepcredit.recipes._fit import Budget, Teaching
 from stepcredit.recipes._lookup import fit_lookup
 from stepcredit.recipes._pools import until_first_error
-from stepcredit.recipes._scaling_rivals import RIVALS, rival_in
-from stepcredit.recipes._scaling_run import needed
+from stepcredit.recipes._scaling_rivals import DECLARED, RIVALS, rival_in
+from stepcredit.recipes._scaling_run import _needed, _row, needed
 from stepcredit.recipes._scaling_study import Cells
 from stepcredit.recipes._scaling_world import Setting, attempts_of, num_steps, recovery_rate, restarted
 from stepcredit.recipes.scaling import scaling
@@ -151,12 +153,48 @@ def test_the_quick_run_makes_a_page_and_names_are_checked(tmp_path: Path) -> Non
     names = {row["name"] for row in run["results"]}
     assert {"latent_chain/160/processbench_f1", "oracle 100%/160/step_auroc", "noise: fp 0.3/world/recovered"} <= names
     assert any(line.startswith("noise: fp 0.3:") for line in run["summary"])
-    for wrong, message in (({"rivals": ["nobody"]}, "no rival nobody"), ({"settings": ["mars"]}, "no setting 'mars'"),
-                           ({"num_attempts": [9]}, "num_attempts 9; allowed at size quick: 16 to 480")):  # fmt: skip
-        with pytest.raises(ValueError, match=message):
-            scaling(
-                size="quick",
-                seeds=[1],
-                out=str(tmp_path / "runs"),
-                **{"rivals": ["latent_chain"], "settings": [], **wrong},
-            )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"rivals": ["nobody"]}, "no rival nobody; there are: oracle 0.1%"),
+        ({"settings": ["mars"]}, "no setting 'mars'; there are: base"),
+        ({"seeds": []}, "seeds is empty"),
+        ({"num_attempts": [9]}, "num_attempts 9; allowed at size quick: multiples of 16 up to 480"),
+        ({"num_attempts": [100]}, "num_attempts 100; allowed"),
+    ],
+)
+def test_a_wrong_name_or_number_is_refused_before_anything_runs(
+    wrong: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cells, "_run", lambda *_: pytest.fail("something ran"))
+    with pytest.raises(ValueError, match=message):
+        scaling(**{"size": "quick", "seeds": [1], "rivals": ["latent_chain"], "out": str(tmp_path), **wrong})
+
+
+def test_a_single_seed_has_no_interval_and_two_fits_cost_their_sum() -> None:
+    one = ArmResult(
+        {"processbench_f1": Estimate(0.5, 0.1, 0.2, 9, "F1")},
+        cost={"forwarded_tokens": 3.0, "first_forwarded_tokens": 4.0},
+    )
+    row = _row("value_drop", "label-free", [one])
+    # Measured without resampling: the two bounds are not an interval.
+    assert row["cells"]["processbench_f1"]["value"] == 0.5 and np.isnan(row["cells"]["processbench_f1"]["low"])
+    assert row["cost"] == {"forwarded_tokens": 7.0}
+
+
+def test_a_size_that_failed_is_no_zero_in_what_is_needed() -> None:
+    half, failed = (
+        ArmResult({"processbench_f1": Estimate(0.95, 0, 1, 9, "F1")}),
+        ArmResult({}, failed="nothing to learn"),
+    )
+    assert "latent_chain 400" in _needed({"latent_chain": {100: [failed], 400: [half]}})[0]
+
+
+def test_a_knob_that_is_wrong_is_raised_and_not_kept_as_a_result(tmp_path: Path) -> None:
+    own = Cells(1, Setting(), 160, 4, "lookup", Budget(num_updates=1, batch_size=64), tmp_path)
+    rival = replace(RIVALS[DECLARED], teaching=Teaching("latent_chain", credit="outcome_broadcast", label_updates=5))
+    with pytest.raises(ValueError, match="label_updates is 5 of 1 updates"):
+        own.result(rival, 160)
+    assert not list(tmp_path.rglob("*.json"))

@@ -76,7 +76,8 @@ def run(  # noqa: D417  # the parser fills in what is not described
         input: The file of attempts.
         out: Folder of the scorer; an earlier scorer there is replaced when the new one is done.
         judge: head, a network; shared_head, a small head on the policy that --backbone names, which stays the policy;
-            or linear, in the words of each turn alone, which takes seconds and of the options below only link and credit.
+            or linear, in the words of each turn alone, which takes seconds and of the options below only link, fp, fn and
+            credit.
         pooling: Outcome loss: `stepcredit list pooling`.
         link: For latent_chain: derivation (sound until a step breaks it), retry (fails until a step succeeds), free.
         recovery: For latent_chain: the rate at which a broken state recovers, or "learned".
@@ -126,7 +127,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
         )
     target = _checked_target(out)
     if judge == "linear":
-        _linear(input, reading, target, link, credit, choose_on, seed)
+        _linear(input, reading, target, Teaching(link=link, fp=fp, fn=fn, credit=credit), choose_on, seed)
         return
     registry.get("pooling", pooling)
     if marker is None:
@@ -199,20 +200,18 @@ def _rows(source: str, reading: Reading) -> list[Record]:
     return rows
 
 
-def _linear(
-    source: str, reading: Reading, target: Path, link: Link, credit: str | None, choose_on: str | None, seed: int
-) -> None:
+def _linear(source: str, reading: Reading, target: Path, teaching: Any, choose_on: str | None, seed: int) -> None:
     from stepcredit.commands import _threshold
     from stepcredit.judge.linear import LinearScorer
-    from stepcredit.recipes._fit import Teaching, identifiability, save_scorer
+    from stepcredit.recipes._fit import identifiability, save_scorer
 
-    marked = _threshold.marked(choose_on, Teaching(link=link, credit=credit).readout, reading)
+    marked = _threshold.marked(choose_on, teaching.readout, reading)
     rows = _rows(source, reading)
-    scorer = LinearScorer.fit(rows, credit=credit, link=link)  # type: ignore[arg-type]  # it refuses "free" itself
+    scorer = LinearScorer.fit(rows, credit=teaching.credit, link=teaching.link, fp=teaching.fp, fn=teaching.fn)
     scorer.manifest = _finished(scorer.manifest, scorer, source, reading, marked)
     save_scorer(scorer, target)
     print(f"wrote {target}: linear, {sum(len(record.tree.leaves) for record in rows)} attempts")
-    for line in identifiability(rows, scorer, scorer.manifest.readout, Teaching(link=link, credit=credit), seed):
+    for line in identifiability(rows, scorer, scorer.manifest.readout, teaching, seed):
         print(line)
 
 

@@ -1,6 +1,9 @@
 """The rivals of `recipes/scaling` by name: every way to get step scores from outcomes, and labels at four shares.
 
-Knobs of the domain are the same for all that have them: a broken chain modulo 5 ends right one time in five.
+A broken chain modulo 5 ends right one time in five: the chains are told, but for the one that learns its recovery rate,
+which is told nothing. Oracle and hybrid labels say of a step that it is sound given sound ones before it, and are read as
+a chain, without a threshold; every other label or pooling that is no chain is cut at one half, Monte Carlo's soft success
+rates and SCAN's labels too.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ CHANCE = 0.2
 DECLARED = "latent_chain"
 SHARES = {"0.1%": 0.001, "1%": 0.01, "10%": 0.1, "100%": 1.0}
 CHAIN = Teaching("latent_chain", link="free", fp=CHANCE)
-WARMUP = 100
+WARMUP = 100  # of 600 updates; a sixth of any other number (`Cells`)
 
 
 def _rivals() -> tuple[Rival, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Any
 
@@ -13,12 +13,27 @@ from stepcredit import __version__
 from stepcredit.core import diagnostics
 from stepcredit.core.stats import over_seeds
 from stepcredit.core.types import Estimate
-from stepcredit.recipes._arms import ArmResult, as_cell, combined
+from stepcredit.recipes._arms import ArmResult, as_cell
+from stepcredit.recipes._arms import combined as _combined
 from stepcredit.recipes._scaling_rivals import RIVALS
 
-COLUMNS = ("processbench_f1", "step_auroc", "step_auroc_local", "right_answer_f1", "best_of_2", "best_of_8", "best_of_32")
+COLUMNS = (
+    "processbench_f1",
+    "step_auroc",
+    "step_auroc_local",
+    "right_answer_f1",
+    "best_of_2",
+    "best_of_8",
+    "best_of_32",
+)
 STYLE = {"label-free": "arm", "control": "control", "oracle": "oracle"}
 Grid = Mapping[str, Mapping[int, Sequence[ArmResult]]]
+
+
+def combined(of: Sequence[ArmResult], column: str) -> Estimate | None:
+    """Over seeds; of a single seed the value without an interval, since cells are measured without resampling."""
+    found = _combined(of, column)
+    return replace(found, low=float("nan"), high=float("nan")) if found is not None and len(of) == 1 else found
 
 
 def run_of(
@@ -57,7 +72,10 @@ def _named(found: Grid, nulls: Any, swept: Any) -> list[tuple[str, Sequence[ArmR
 def _results(row: str, of: Sequence[ArmResult]) -> list[dict[str, Any]]:
     columns = (*COLUMNS, "best_of_32_minus_majority", "right", "wrong", "recovered")
     cells = {column: combined(of, column) for column in columns}
-    return [{"name": f"{row}/{column}", **asdict(cell)} for column, cell in cells.items() if cell is not None]
+    kinds = [_kind(part) for part in row.split("/") if part in RIVALS] or ["label-free"]
+    control = row.startswith("null: ") or row.endswith("/world") or kinds[0] != "label-free"
+    return [{"name": f"{row}/{column}", **asdict(cell), "control": control}
+            for column, cell in cells.items() if cell is not None]  # fmt: skip
 
 
 def _kind(name: str) -> str:
@@ -69,6 +87,8 @@ def _row(name: str, kind: str, of: Sequence[ArmResult]) -> dict[str, Any]:
     costs = [one.cost for one in of if one.cost]
     keys = dict.fromkeys(key for one in costs for key in one)
     cost = {key: float(np.mean([one[key] for one in costs if key in one])) for key in keys}
+    if "first_forwarded_tokens" in cost and "forwarded_tokens" in cost:  # of two fits
+        cost["forwarded_tokens"] += cost.pop("first_forwarded_tokens")
     fallen = [one.failed for one in of if one.failed]
     return {"arm": name, "kind": kind, "cells": cells, "cost": cost,
             "note": f"{len(fallen)} of {len(of)} seeds failed: {fallen[0]}" if fallen else ""}  # fmt: skip
@@ -104,8 +124,12 @@ def _needed(found: Grid, level: float = 0.9) -> list[str]:
         sizes, seeds = list(of), len(next(iter(of.values())))
         each = []
         for seed in range(seeds):
-            values = [of[n][seed].estimates.get("processbench_f1", Estimate(0.0, 0.0, 0.0, 0, "")).value for n in sizes]
-            each.append(needed(sizes, values, level))
+            values = [
+                one.estimates["processbench_f1"].value if not one.failed else float("nan")
+                for one in (of[n][seed] for n in sizes)
+            ]
+            known = [(n, value) for n, value in zip(sizes, values, strict=True) if not np.isnan(value)]
+            each.append(needed([n for n, _ in known], [value for _, value in known], level))
         middle = float(np.median(each))
         told.append(f"{name} {'never' if np.isinf(middle) else f'{middle:,.0f}'}")
     return [f"Attempts to a first-error F1 of {level} (median over seeds): {', '.join(told)}."] if told else []

@@ -22,7 +22,7 @@ from stepcredit.core.types import Bools, Credit, Estimate, Record
 from stepcredit.credit.hybrid import draw_labels, hybrid
 from stepcredit.credit.value_drop import value_drop
 from stepcredit.recipes._arms import ArmResult, judged, load_results, measured, null_results, save_results
-from stepcredit.recipes._fit import Backbone, Budget, Teaching, fit_scorer, identifiability
+from stepcredit.recipes._fit import Backbone, Budget, Teaching, check_phases, fit_scorer, identifiability
 from stepcredit.recipes._pools import text_of, until_first_error
 from stepcredit.recipes._probes import Probes, chain_probes
 from stepcredit.recipes._scaling_world import (
@@ -99,7 +99,7 @@ class Cells:
 
     @functools.cached_property
     def policy(self) -> Path:
-        """A language model of the attempts, no outcome read: what the network judge starts from."""
+        """A language model of attempts of the largest study, no outcome read: what every network judge starts from."""
         from stepcredit.train.tiny import train_language_model
 
         task, net = self.setting.task, self.network
@@ -128,18 +128,17 @@ class Cells:
         return known
 
     def world(self) -> ArmResult:
-        """What the training attempts are like: the share that end right, that hold a wrong step, that recover from it."""
+        """What the training attempts are like, before the verifier's noise: shares that end right, hold a wrong step, recover."""
         path = self.folder / "world.json"
         known = load_results(path)
         if known is None:
-            clean = attempts_of(
-                replace(self.setting, fp=0.0, fn=0.0), self.max_attempts // NUM_ATTEMPTS, 1, self.seed
-            ).train
+            noiseless = replace(self.setting, fp=0.0, fn=0.0)
+            clean = attempts_of(noiseless, self.max_attempts // NUM_ATTEMPTS, self.num_test, self.seed).train
             recovered, wrong = recovery_rate(clean)
             right = float(np.mean([r.tree.reward_N[list(r.tree.leaves)].mean() for r in clean]))
-            shares = {"recovered": recovered, "wrong": wrong, "right": right}
+            shares, nan = {"recovered": recovered, "wrong": wrong, "right": right}, float("nan")
             known = {
-                "world": ArmResult({name: Estimate(one, one, one, len(clean), "share") for name, one in shares.items()})
+                "world": ArmResult({name: Estimate(one, nan, nan, len(clean), "share") for name, one in shares.items()})
             }
             save_results(known, path)
         return known["world"]
@@ -151,13 +150,20 @@ class Cells:
     def _run(self, rival: Rival, num_attempts: int) -> ArmResult:
         given = self.attempts.train[: num_attempts // NUM_ATTEMPTS]
         cost = {"attempts": float(num_attempts), "generated_steps": float(num_steps(given)), "human_labels": 0.0}
+        teaching = self._warmed(rival.teaching)
+        check_phases(teaching, self.budget.num_updates)  # a knob that is wrong is no result
         try:
             records, spent = self._taught_with(rival, given)
-            judge, lines, forwarded = self._teach(records, rival.teaching)
+            cost |= spent
+            judge, lines, forwarded = self._teach(records, teaching)
         except ValueError as error:
             return ArmResult({}, failed=str(error), cost=cost)
         return measured(rival.name, judge, self.attempts.test, seed=self.seed, num_list=NUM_LIST, lines=lines,
-                        cost={**cost, **spent, "forwarded_tokens": forwarded}, probes=self.probes, num_resamples=2)  # fmt: skip
+                        cost={**cost, "forwarded_tokens": forwarded}, probes=self.probes, num_resamples=2)  # fmt: skip
+
+    def _warmed(self, teaching: Teaching) -> Teaching:
+        """The filter warms up for a sixth of the updates, whatever their number."""
+        return replace(teaching, warmup_updates=self.budget.num_updates // 6) if teaching.warmup_updates else teaching
 
     def _taught_with(self, rival: Rival, given: list[Record]) -> tuple[list[Record], dict[str, float]]:
         """The records a rival is taught with, and where their cost differs from that of sampling them."""

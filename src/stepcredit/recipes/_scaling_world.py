@@ -44,13 +44,15 @@ class Setting:
     @property
     def task(self) -> Task:
         """The chain task in this world."""
-        return registry.bind("tasks", "chain", min_ops=self.min_ops, max_ops=self.max_ops, zero_share=self.zero_share,
+        made: Task = registry.bind("tasks", "chain", min_ops=self.min_ops, max_ops=self.max_ops, zero_share=self.zero_share,
                              **self._slips)()  # fmt: skip
+        return made
 
     @property
     def policy(self) -> Policy:
         """The writer."""
-        return registry.bind("policy", "tabular", **self._slips)()
+        made: Policy = registry.bind("policy", "tabular", **self._slips)()
+        return made
 
     @property
     def _slips(self) -> dict[str, float]:

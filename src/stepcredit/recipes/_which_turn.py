@@ -156,7 +156,7 @@ def read(judgment: Judgment) -> Judgment:
 
 
 def worth(bench: Bench, judgments: Sequence[Judgment]) -> dict[str, float]:
-    """Step AUROC of "this turn opens a locked box", and how often a box's best-scored attempt is truly open."""
+    """Step AUROC of "this turn would open a locked box", and how often a box's best-scored attempt is truly open."""
     local_U = np.concatenate([judgment.local_scores_S for judgment in judgments])
     best = best_of([judgments], bench.exact_A, bench.task_A)
     return {STEP: auroc(local_U, bench.truth_U), BEST: float(best.mean())}

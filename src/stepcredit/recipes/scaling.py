@@ -5,14 +5,16 @@
 Rivals: latent chain (RSP, arXiv:2609.39220; CRM, 2509.26578; one learned recovery rate), softmin (LCA, 2606.27739),
 geometric mean (OpenReview df3p10k2kq), buffer (FreePRM, 2506.03570), outcome broadcast and its squared error (OVM,
 2311.09724), value drops (AutoPSV, 2405.16802), the self-supervised filter (SPRM, 2507.01951), the last step alone
-(2110.14168); Monte Carlo restarts (Math-Shepherd, 2312.08935) and their denoising (SCAN, 2509.16548) at as many
+(2110.14168); soft Monte Carlo restarts (Math-Shepherd, 2312.08935) and their denoising (SCAN, 2509.16548) at as many
 generated steps; oracle labels for 0.1, 1, 10 and 100 % of the attempts; and outcomes for all, corrected by labels for a
 few (`credit/hybrid`, ours). Writer and world are exact: `tasks/chain` written by `policy/tabular`.
 
 Two judges. "lookup" knows each distinct line by heart, so that the credit alone limits it: what outcomes identify.
 "network" is a small transformer that starts as a language model of the attempts: it must learn to verify as well.
-Departs from all papers in scale. Two rivals are taught twice (value drops, hybrid), and so cost twice the tokens; the
-rest is taught by the same attempts in the same updates. `settings` change the world around the lookup judge: how often a
+Departs from all papers in scale. Updates are equal, but for rivals that are taught twice (value drops, hybrid). All see the
+outcomes of the same attempts, but for oracle labels, which teach by the labelled attempts alone, and the restarts, which
+spend as many generated steps on a sixth to a twelfth of the attempts. Labels of the oracle end at the first error, those
+that a hybrid reads do not. Network judges all start from one language model of 4,000 attempts, whatever their own number. `settings` change the world around the lookup judge: how often a
 wrong step is recovered, systematic or random slips, the verifier's noise, length.
 """
 
@@ -29,7 +31,7 @@ from stepcredit.recipes._fit import Budget
 from stepcredit.recipes._scaling_rivals import RIVALS, SETTINGS, SWEPT, rival_in
 from stepcredit.recipes._scaling_run import run_of
 from stepcredit.recipes._scaling_study import NULLS, Cells, JudgeKind
-from stepcredit.recipes._scaling_world import Setting
+from stepcredit.recipes._scaling_world import NUM_ATTEMPTS, Setting
 
 Grid = dict[str, dict[int, list[ArmResult]]]  # rival, attempts, seeds
 
@@ -73,8 +75,13 @@ def scaling(
 
     `settings`: the worlds that are swept, with the lookup judge alone. Raises ValueError for a name or number there is not.
     """
-    sizes = list(num_attempts) or list(SIZES[size].num_attempts)
+    if not seeds:
+        raise ValueError("seeds is empty; give one or more")
+    if unknown := sorted(set(settings) - set(SETTINGS)):
+        raise ValueError(f"no setting {unknown[0]!r}; there are: {', '.join(SETTINGS)}")
     names = list(rivals) or list(RIVALS)
+    _check(size, names, num_attempts)
+    sizes = list(num_attempts) or list(SIZES[size].num_attempts)
     found = grid(size, judge, seeds, names, sizes, out=out, progress=progress)
     swept = {name: sweep(size, name, seeds, out=out, progress=progress) for name in settings if judge == "lookup"}
     trivial = _cells(size, judge, seeds, Setting(), out, progress)
@@ -95,12 +102,7 @@ def grid(
 
     Raises ValueError for an unknown size or rival, or more attempts than the size has.
     """
-    if size not in SIZES or (unknown := sorted(set(rivals) - set(RIVALS))):
-        raise ValueError(f"no size {size!r}; there are: {', '.join(SIZES)}" if size not in SIZES else
-                         f"no rival {', '.join(unknown)}; there are: {', '.join(RIVALS)}")  # fmt: skip
-    most = max(SIZES[size].num_attempts)
-    if bad := [num for num in num_attempts if not 16 <= num <= most]:
-        raise ValueError(f"num_attempts {bad[0]}; allowed at size {size}: 16 to {most}")
+    _check(size, rivals, num_attempts)
     found: Grid = {name: {num: [] for num in num_attempts} for name in rivals}
     for cells in _cells(size, judge, seeds, Setting(), out, progress):
         for name in rivals:
@@ -128,6 +130,15 @@ def sweep(
         found.setdefault("world", []).append(cells.world())
         cells.forget()
     return found
+
+
+def _check(size: str, rivals: Sequence[str], num_attempts: Sequence[int]) -> None:
+    if size not in SIZES or (unknown := sorted(set(rivals) - set(RIVALS))):
+        raise ValueError(f"no size {size!r}; there are: {', '.join(SIZES)}" if size not in SIZES else
+                         f"no rival {', '.join(unknown)}; there are: {', '.join(RIVALS)}")  # fmt: skip
+    most = max(SIZES[size].num_attempts)
+    if bad := [num for num in num_attempts if num % NUM_ATTEMPTS or not NUM_ATTEMPTS <= num <= most]:
+        raise ValueError(f"num_attempts {bad[0]}; allowed at size {size}: multiples of {NUM_ATTEMPTS} up to {most}")
 
 
 def _cells(

@@ -5,7 +5,7 @@ after eight turns. So the label "outcome on the last turn", the per-turn truth i
 episode (recipe `intercode`, arXiv:2306.14898), is wrong here, and inference of the hidden state can show itself. Arms are
 those of `intercode`: two labels, the link of the domain (retry: noisy-OR multiple-instance learning) and the wrong one
 (derivation), the oracle; where the verifier errs also retry with its rates in the likelihood. Measured on other boxes:
-step AUROC of "this turn opens a locked box", and best-of-N by exact outcomes (labels are read through the domain's link).
+step AUROC of "this turn would open a locked box", and best-of-N by exact outcomes (labels are read through the domain's link).
 Penalties are chosen by held-out likelihood of each arm's own targets. Sweeps show where it breaks.
 """
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.tree import star
 from stepcredit.core.types import Completion, Cost, Outcome, Problem, Step, Tree
-from stepcredit.rollout._spent import generated
+from stepcredit.rollout._spent import generated, spent
 
 
 @register("rollout", paper="arXiv:2402.03300")
@@ -36,12 +35,12 @@ def chains(problems: Sequence[Problem], *, policy: Policy, rng: Rng, num: int = 
         raise ValueError(f"delimiter {delimiter!r}, num {num}; allowed: a string that is not empty, 1 or more")
     if not problems:
         return []
-    before, start = _spent(policy), time.perf_counter()
+    before, start = spent(policy), time.perf_counter()
     groups = policy.sample(
         [problem.prompt + prompt_end for problem in problems], num, rng, stop=stop, max_new_tokens=max_new_tokens
     )
     seconds = (time.perf_counter() - start) / len(problems)
-    forwarded = _spent(policy).forwarded_tokens - before.forwarded_tokens
+    forwarded = spent(policy).forwarded_tokens - before.forwarded_tokens
     ends: Callable[[Sequence[int]], list[int]] | None = getattr(policy, "token_ends", None)
     trees = []
     for index, (problem, group) in enumerate(zip(problems, groups, strict=True)):
@@ -53,10 +52,6 @@ def chains(problems: Sequence[Problem], *, policy: Policy, rng: Rng, num: int = 
         outcomes = [Outcome(status="truncated", verifier="rollout") if c.finish == "length" else None for c in group]
         trees.append(star(problem, [_steps(c, delimiter, ends) for c in group], outcomes, cost=cost))
     return trees
-
-
-def _spent(policy: Any) -> Cost:
-    return getattr(policy, "cost", None) or Cost()
 
 
 def _steps(completion: Completion, delimiter: str, ends: Callable[[Sequence[int]], list[int]] | None) -> list[Step]:

@@ -39,7 +39,7 @@ def lockbox(*, min_turns: int = 4, max_turns: int = 10, submit: bool = True, sha
     which is the right one with probability `share` (1 + `skill_gap`) if careful and `share` (1 - `skill_gap`) if hasty:
     listening is a sign of who succeeds, and never what succeeded. A wrong try is one of the other 999, uniformly.
 
-    `label_steps`: 1 iff the turn is the right try, that is, opens a locked box; 0 for everything else, "submit" and texts
+    `label_steps`: 1 iff the turn is the right try, that is, would open a locked box; 0 for everything else, "submit" and texts
     that are no action included.
 
     `verify`: right iff the box is open when submitted; where `submit` is off, at the end. What is not handed in is wrong
