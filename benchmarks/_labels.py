@@ -50,7 +50,10 @@ def world(name: str, num: int, num_ops: int, seed: int) -> World:
     knobs = {key: value for key, value in own.items() if key != "zero_share"}
     policy = registry.bind("policy", "tabular", **knobs)()
     problems = task.problems(2 * num, rng(seed, "labels", name, "problems"))
-    trees, leaves, truth, ceiling = [], [], [], []
+    trees: list[Tree] = []
+    leaves: list[int] = []
+    truth: list[int] = []
+    ceiling: list[bool] = []
     for tree in chains(problems, policy=policy, rng=rng(seed, "labels", name, "attempts")):
         tree = verified(Record(tree), task.verify).tree
         wrong = [leaf for leaf in tree.leaves if tree.reward_N[leaf] == 0]

@@ -5,10 +5,12 @@
     reach      the cheapest setting of a method's dial whose accuracy is at least .90 or .95, chosen again in every resample
 
 What a perfect knowledge of the values would reach is `ceiling`: the largest drop of the exact value.
-Dials: rollouts a step (Math-Shepherd, hard: the first step that no rollout survives; soft: the largest drop), rollouts a
-state (OmegaPRM's search of the attempt, as `rollout/bisect`), stated error rate (`rollout/adaptive`; its prior uniform,
+Dials: rollouts a step (Math-Shepherd, hard: the first step that no rollout survives; soft: the largest drop, at the first
+step from the success rate of the given attempts), rollouts a state (OmegaPRM's search of the attempt, as `rollout/bisect`), stated error rate (`rollout/adaptive`; its prior uniform,
 or of a simulated judge that points at the right step in half of the attempts and at any step in the others).
-The attempts themselves are given to all and cost nothing. A method that reaches a target at no setting has no row for it:
+The attempts themselves are given to all and cost nothing; nor is what a judge reads or writes counted: the rows of
+`adaptive_judged` and `adaptive_misled` are tokens of rollouts alone. A ratio to 8 rollouts a step or state has a row only
+where these reach the target. A method that reaches a target at no setting has no row for it:
 `never_reached` names it; single resamples that do not reach it are left out of its interval, which is then too narrow.
 Written down before the reported run: EXPECTATION.
 """
@@ -55,16 +57,23 @@ def every_step(own: World, seed: int) -> dict[str, Dial]:
         own.trees, policy=own.policy, rng=rng(seed, "labels", own.name, "every"), num=max(ROLLOUTS), nodes=nodes
     )
     for before, after, path, truth in zip(own.trees, grown, nodes, own.truth, strict=True):
+        prompt = success_rate(before)
         tree = _verified(after, before, own.verify)
         found = [behind(tree, node) for node in path]
         for num in ROLLOUTS:
             tokens = sum(lines for one in found for _, lines in one[:num])
             rate_S = np.array([np.mean([right for right, _ in one[:num]]) for one in found] + [0.0])
-            drop_S = -np.diff(rate_S, prepend=1.0)
+            drop_S = -np.diff(rate_S, prepend=prompt)
             for dial, place in ((hard, int(np.argmax(rate_S == 0))), (soft, int(np.argmax(drop_S)))):
                 dial[num][0].append(place == truth)
                 dial[num][1].append(tokens)
     return {"math_shepherd": hard, "math_shepherd_soft": soft}
+
+
+def success_rate(tree: Tree) -> float:
+    """Share of right ones among the scored attempts a tree comes with."""
+    reward_L = tree.reward_N[list(tree.leaves)]
+    return float(np.mean(reward_L[~np.isnan(reward_L)] > 0.5))
 
 
 def searched(own: World, seed: int) -> Dial:
@@ -140,10 +149,11 @@ def reached(dials: Mapping[str, Dial], name: str, target: float, total: Floats, 
     return np.asarray(np.where(np.isfinite(best), best, np.nan))
 
 
-def tokens_at(dials: Mapping[str, Dial], name: str, setting: float, total: Floats, num: int) -> Floats:
-    """Mean tokens of one setting of a method."""
+def tokens_at(dials: Mapping[str, Dial], name: str, setting: float, target: float, total: Floats, num: int) -> Floats:
+    """Mean tokens of one setting of a method, NaN where it is not right often enough."""
     start = 2 * sum(len(dials[other]) for other in list(dials)[: list(dials).index(name)])
-    return np.asarray(total[..., start + 2 * list(dials[name]).index(setting) + 1] / num)
+    at = start + 2 * list(dials[name]).index(setting)
+    return np.asarray(np.where(total[..., at] / num >= target, total[..., at + 1] / num, np.nan))
 
 
 def measure(name: str, num: int, num_ops: int, seed: int) -> tuple[dict[str, Dial], World]:
@@ -184,9 +194,9 @@ def rows(where: str, dials: Mapping[str, Dial], own: World, seed: int) -> tuple[
     for target in TARGETS:
         mine = partial(reached, dials, "adaptive", target, num=num)
         for theirs, cost in {
-            "math_shepherd": partial(tokens_at, dials, "math_shepherd", 8, num=num),
+            "math_shepherd": partial(tokens_at, dials, "math_shepherd", 8, target, num=num),
             "math_shepherd_cheapest": partial(reached, dials, "math_shepherd", target, num=num),
-            "omegaprm": partial(tokens_at, dials, "omegaprm", 8, num=num),
+            "omegaprm": partial(tokens_at, dials, "omegaprm", 8, target, num=num),
             "omegaprm_cheapest": partial(reached, dials, "omegaprm", target, num=num),
         }.items():
             add(f"vs_{theirs}_{100 * target:.0f}", partial(_quotient, cost, mine), "times the tokens of adaptive")

@@ -42,12 +42,22 @@ def benches(quick: bool, threads: int) -> dict[str, Callable[[], Found]]:
 
         return b3_search.run(QUICK if quick else Sizes(), 2 if quick else 5, threads)
 
+    def b4() -> Found:
+        import b4_rollouts
+
+        return b4_rollouts.run(b4_rollouts.QUICK if quick else b4_rollouts.Rollouts(), 2 if quick else 5, threads)
+
+    def b5() -> Found:
+        import b5_labels
+
+        return b5_labels.run(6, [("lucky", 4)]) if quick else b5_labels.run(100)
+
     def b7() -> Found:
         import b7_start
 
         return b7_start.run(2 if quick else 11)
 
-    return {"b1": b1, "b2": b2, "b3": b3, "b7": b7}
+    return {"b1": b1, "b2": b2, "b3": b3, "b4": b4, "b5": b5, "b7": b7}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -79,7 +79,25 @@ def test_the_cheapest_setting_that_is_right_often_enough_by_hand():
     assert [float(b5_labels.reached(dials, "a", target, total, 2)) for target in (0.5, 0.9)] == [10, 30]
     assert [float(b5_labels.reached(dials, "b", target, total, 2)) for target in (0.5, 0.9)] == [4, 8]
     assert np.isnan(b5_labels.reached({"a": {1: dials["a"][1]}}, "a", 0.9, total, 2))
-    assert float(b5_labels.tokens_at(dials, "b", 2, total, 2)) == 4
+    assert float(b5_labels.tokens_at(dials, "b", 2, 0.5, total, 2)) == 4
+    # One of two found is not nine in ten: no ratio to what misses the target.
+    assert np.isnan(b5_labels.tokens_at(dials, "b", 2, 0.9, total, 2))
+    assert b5_labels.tokens_at(dials, "a", 1, 0.9, np.stack([total, total + 1]), 2).tolist()[1] == 10.5
+
+
+def test_the_soft_rule_drops_from_the_success_rate_of_the_given_attempts(tiny, monkeypatch):
+    import b5_labels
+
+    (one,) = {b5_labels.success_rate(tree) for tree in tiny.trees[:1]}
+    assert one == np.mean([tiny.trees[0].reward_N[leaf] for leaf in tiny.trees[0].leaves]) and 0 < one < 1
+    # Half of the rollouts come right behind every step: from 1 the first step drops by 1/2, from 1/2 only the last does.
+    own = b5_labels.World("lucky", tiny.policy, tiny.verify, tiny.trees[:1], tiny.leaves[:1], [0], [True])
+    for prompt, found in ((0.5, False), (1.0, True)):
+        monkeypatch.setattr(b5_labels, "success_rate", lambda tree, prompt=prompt: prompt)
+        half = [(True, 1)] * 8 + [(False, 1)] * 8
+        monkeypatch.setattr(b5_labels, "behind", lambda tree, node, half=half: half[::2])
+        dial = b5_labels.every_step(own, 1)["math_shepherd_soft"]
+        assert dial[8][0] == [found]
 
 
 def test_a_simulated_judge_points_where_it_is_said_to(tiny):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stepcredit import Cost, Problem, Step
-from stepcredit.core.log_ratios import asked, difference, logprobs
+from stepcredit.core.log_ratios import asked, difference, logprobs, questions, read_in
 
 PROBLEM = Problem("p", "2+3=?")
 NAN, INF = np.nan, np.inf
@@ -54,3 +54,22 @@ def test_a_policy_that_leaves_questions_unanswered_is_refused():
 
     with pytest.raises(ValueError, match=r"2 steps, but the policy gave log-probabilities \[1\]"):
         logprobs(Short(), [("", "a"), ("", "b")])
+
+
+def test_a_question_for_each_sampled_step():
+    steps = [Step("look"), Step("5", kind="tool_result", sampled=False), Step("so 5")]
+    assert questions(PROBLEM, steps) == [("2+3=?\n", "look\n"), ("2+3=?\nlook\n5\n", "so 5")]
+    assert questions(PROBLEM, steps[:2]) == [("2+3=?\n", "look\n")] and questions(PROBLEM, []) == []
+
+
+def test_what_begins_another_is_read_in_the_longest_and_every_host_is_its_own():
+    assert read_in([]).tolist() == [] and read_in([[1]]).tolist() == [0]
+    assert read_in([[1], [1, 2], [2], [1, 2, 3], [1, 3]]).tolist()[1:] == [3, 2, 3, 4]
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 2, rng.integers(1, 7)).tolist() for _ in range(200)]
+    found = read_in(rows)
+    for row, host in zip(rows, found, strict=True):
+        assert rows[host][: len(row)] == row and found[host] == host
+    # No two of those that are read begin one another.
+    read = [rows[host] for host in np.unique(found)]
+    assert not any(a is not b and b[: len(a)] == a for a in read for b in read)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stepcredit import Outcome, Problem, Step, Tree
-from stepcredit.core.change_point import Beliefs, posterior
+from stepcredit import Judgment, Outcome, Problem, Step, Tree
+from stepcredit.core.change_point import Beliefs, first_error_prior, posterior
 from stepcredit.core.tree import prompt_step, star
 from stepcredit.credit.change_point import change_point
 
@@ -40,3 +40,26 @@ def test_without_restarts_or_outcome_nothing_is_said():
     assert np.isnan(change_point(restarted([], [])).values_N[1:5]).all()
     tree = star(PROBLEM, [[Step("a"), Step("b")], [Step("c")]], [Outcome(status="timeout"), Outcome(reward=0.0)])
     assert np.array_equal(change_point(tree).values_N, [np.nan, np.nan, np.nan, 0.0], equal_nan=True)
+
+
+def says(*scores):
+    return lambda pairs: [Judgment(scores[-1], scores) for _ in pairs]
+
+
+def test_a_judge_decides_where_no_restart_does_and_doubt_is_what_it_does_not_get():
+    # Falls of 0, .8, 0, 0: (1 - .2) at step 2, and .2 / 4 everywhere.
+    credit = change_point(restarted([], []), judge=says(1.0, 0.2, 0.2, 0.2), doubt=0.2)
+    assert credit.values_N[1:6] == pytest.approx([0.95, 0.1, 0.05, 0, 1]) and credit.cost.judge_calls == 1
+    # One that says nothing of the steps leaves them open: no fall, a wrong number of scores.
+    for silent in (says(1.0, 1.0, 1.0, 1.0), says(0.5)):
+        assert np.isnan(change_point(restarted([], []), judge=silent).values_N[1:5]).all()
+
+
+def test_a_judge_is_the_prior_of_what_restarts_tell():
+    tree = restarted([0.0, 0.0], [2, 2])
+    prior = first_error_prior(4, [0.9, 0.8, 0.2, 0.1], 0.3)
+    place_S = posterior([0, 0, 0, 0], [0, 2, 0, 0], Beliefs(prior, right=1, wrong=1))
+    found = change_point(tree, judge=says(0.9, 0.8, 0.2, 0.1), doubt=0.3).values_N[1:4]
+    assert found == pytest.approx(1 - np.cumsum(place_S)[:3])
+    with pytest.raises(ValueError, match="doubt is 0"):
+        change_point(tree, doubt=0)

@@ -123,6 +123,19 @@ def test_restarts_are_no_attempts_and_attempts_that_share_their_first_step_count
     assert np.isnan(prompt_rate(attempts(NAN, NAN)))
 
 
+def test_restarts_are_evidence_and_have_no_label_however_long_they_are():
+    """Attempt 1 - 2; behind 1 the restarts 3, of one step, and 4 - 5: values there, whoever gave them, label nothing."""
+    steps = (prompt_step(PROBLEM), *(Step(str(n)) for n in range(1, 6)))
+    outcomes = (None, None, *(Outcome(reward=r) for r in (0.0, 1.0)), None, Outcome(reward=0.0))
+    tree = Tree(PROBLEM, steps, [-1, 0, 1, 1, 1, 4], outcomes, group_N=[0, 0, 0, 1, 2, 2])
+    for rule in ("absolute", "ratio", "progress"):
+        found = relative_progress(tree, values=credit(tree, [0.5, 0.25, 1.0, 1.0, 1.0]), rule=rule, first="given")
+        assert np.array_equal(np.isnan(found.values_N), [True, False, False, True, True, True]), rule
+    # A group of its own from the prompt on is an attempt, not a restart.
+    tree = Tree(PROBLEM, steps[:3], [-1, 0, 0], (None, *outcomes[2:4]), group_N=[0, 1, 2])
+    assert not np.isnan(relative_progress(tree, values=credit(tree, [0.5, 0.5]), rule="absolute").values_N[1:]).any()
+
+
 def test_without_a_scored_attempt_only_first_steps_are_unknown():
     tree = chain(2)
     assert np.array_equal(

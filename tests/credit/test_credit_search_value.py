@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from stepcredit import Outcome, Problem, Step, Tree
+from stepcredit.core.rng import rng
 from stepcredit.core.tree import prompt_step
+from stepcredit.core.types import Completion, Cost
 from stepcredit.credit.search_value import backed_up, evaluations, mixed, search_value
+from stepcredit.rollout._mcts import Critics, grow
+from stepcredit.rollout._mcts_options import Writing
 from stepcredit.rollout._mcts_tree import Growth, Rollout, Settings, Visit
 
 PROBLEM = Problem("p", "?")
@@ -58,6 +62,14 @@ def test_more_visits_below_than_at_a_node_are_refused():
         search_value(searched((7, 2, 2, 1, 2, 0, 0)))
 
 
+def test_visits_that_are_no_searchs_are_refused():
+    """rollout/bisect counts the searches that began at a state: attempts have outcomes, the prompt's group and no visits."""
+    with pytest.raises(
+        ValueError, match=r"node 1 has no visits, .* the group of node 0, .* rollouts, in groups of their own"
+    ):
+        search_value(searched((2, 0, 0, 0, 0, 0, 0)))
+
+
 def test_wrong_evaluations_and_critics_are_named():
     with pytest.raises(ValueError, match=r"expected \[7\], got \[3\]"):
         backed_up(searched(), np.zeros(3))
@@ -68,6 +80,42 @@ def test_wrong_evaluations_and_critics_are_named():
         mixed([])
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
         search_value(replace(searched(), outcomes=(None, None, Outcome(reward=2.0), None, None, None, None)))
+
+
+class Hasty:
+    """Writes `x` or `y` a line; before each, ends with probability 1/2, so that many rollouts are empty."""
+
+    def sample(self, prefixes, num, rng, *, stop=(), max_new_tokens=256):
+        return [[self._next(rng, stop) for _ in range(num)] for _ in prefixes]
+
+    def _next(self, rng, stop):
+        lines = []
+        while rng.random() < 0.5 and len(lines) < (1 if "\n" in stop else 5):
+            lines.append("xy"[int(rng.integers(2))])
+        return Completion("\n".join(lines), logprobs=(-1.0,) * (len(lines) + 1))
+
+
+@pytest.mark.parametrize("fast", [None, Hasty()])
+def test_it_is_the_q_of_a_search_with_empty_rollouts(fast):
+    """Right is an even number of x: an empty rollout is an attempt like others, and its outcome stands in the tree."""
+    asked = []
+
+    def ends(problem, attempts):
+        asked.extend(attempts)
+        found = [Outcome(reward=float(sum(step.text == "x" for step in steps) % 2 == 0)) for steps in attempts]
+        return [(one.reward, one) for one in found], Cost(verifier_calls=len(attempts))
+
+    (growth,) = grow([PROBLEM], policy=Hasty(), fast=fast, critics=Critics(ends), rng=rng(0), writing=Writing(),
+                     settings=Settings(num_searches=40, root_min_children=3))  # fmt: skip
+    tree = growth.tree()
+    searched_N = tree.visits_N > 0
+    empty = [n for n in tree.leaves if not searched_N[n] and tree.steps[n].text == "" and tree.parent_N[n]]
+    assert len(empty) > 5 and np.isfinite(tree.reward_N[empty]).all()
+    assert np.isfinite(tree.reward_N).sum() == len(asked) == tree.cost.verifier_calls  # all that was paid for is there
+    expected = [growth.q(n) for n in range(1, tree.num_nodes) if searched_N[n]]
+    assert np.allclose(search_value(tree).values_N[1:][searched_N[1:]], expected, equal_nan=True)
+    # What is verified is what was written: no attempt that says something ends in an empty step.
+    assert all(len(steps) == 1 or steps[-1].text for steps in asked)
 
 
 @pytest.mark.parametrize("weights", [(0.0, 0.0, 1.0), (1.0, 1.0, 1.0), (0.5, 0.0, 2.0)])
@@ -87,7 +135,8 @@ def test_it_is_the_q_of_the_search_itself(weights):
         if rewards:
             critics["outcome"] = float(np.mean(rewards))
         own = Outcome(reward=rewards[0]) if over else None
-        rollouts = () if over else tuple(Rollout((Step("a"), Step("b")), Outcome(reward=r)) for r in rewards)
+        wrote = [(Step("a"), Step("b")), (Step(""),)]  # the second wrote nothing: an empty step, and as good as others
+        rollouts = () if over else tuple(Rollout(wrote[count % 2], Outcome(reward=r)) for r in rewards)
         node, step = (int(generator.choice(inner)), Step(str(count))) if count else (0, None)
         growth.apply(Visit(node, step, over=over, outcome=own, critics=critics, rollouts=rollouts))
     tree = growth.tree()

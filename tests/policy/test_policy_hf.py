@@ -240,3 +240,17 @@ def test_a_hub_name_is_not_waited_for_when_the_hub_is_off(name, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="hub"):
         hf(name)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_texts_that_begin_one_another_are_read_once_with_the_same_answers(kind):
+    own, slow = policy(kind), policy(kind)
+    steps = ["3+4=2\n", "2*0=0\n", "", "0-2=3"]
+    prefixes = ["3 +4 *0 -2\n" + "".join(steps[:at]) for at in range(4)] + ["1 -2\n"]
+    continuations = [*steps, "1-2=4"]
+    found = own.logprob(prefixes, continuations)
+    alone = [slow.logprob([p], [c])[0] for p, c in zip(prefixes, continuations, strict=True)]
+    assert np.allclose(found, alone, rtol=0, atol=1e-5) and found[2] == 0
+    whole = ["3 +4 *0 -2\n3+4=2\n2*0=0\n0-2=3", "1 -2\n1-2=4"]
+    assert own.cost.forwarded_tokens == sum(len(own.tokenizer(text)["input_ids"]) for text in whole)
+    assert slow.cost.forwarded_tokens > 2 * own.cost.forwarded_tokens

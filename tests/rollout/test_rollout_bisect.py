@@ -11,7 +11,7 @@ from stepcredit.core import registry
 from stepcredit.core.rng import rng
 from stepcredit.core.types import Outcome
 from stepcredit.credit.monte_carlo import counts, monte_carlo
-from stepcredit.rollout.bisect import _next, _pool, _scores, bisect
+from stepcredit.rollout.bisect import _next, _pool, _scores, _values, bisect
 
 
 def first_error(tree, leaf):
@@ -57,7 +57,8 @@ def test_a_selected_rollout_leaves_the_pool_for_good_and_the_search_ends():
     num_wrong = sum(reward_N[leaf] == 0 for leaf in grown.leaves)
     assert grown.visits_N is not None and 2 < grown.visits_N.sum() <= num_wrong < 10_000
     # Nothing is left to ask of any rollout of the pool, and no state was asked for twice.
-    assert all(_next(grown, one) is None for one in _pool(grown, [6, 12]))
+    values = _values(grown)
+    assert all(_next(grown, values, one) is None for one in _pool(grown, values, [6, 12]))
     assert set(counts(grown)[1][1:6].tolist()) == {0, 4}
 
 
@@ -71,8 +72,9 @@ def test_selection_takes_the_largest_q_plus_u_by_hand():
     tree = replace(tree_of([2, 4], num_steps=8, num_right=2), visits_N=np.eye(33, dtype=np.int64)[0] * 4)
     # MC(prompt) = 2/4: Q = .5^.5 * .9^(8/500); U = .125 * sqrt(4) / (1 + 4).
     expected = 0.5**0.5 * 0.9 ** (8 / 500) + 0.125 * 2 / 5
-    assert _pool(tree, [8, 16]) == [(0, 8), (0, 16)]
-    assert _scores(tree, [(0, 8), (0, 16)], (0.5, 0.9, 500.0, 0.125)) == pytest.approx([expected] * 2)
+    values = _values(tree)
+    assert _pool(tree, values, [8, 16]) == [(0, 8), (0, 16)]
+    assert _scores(tree, values, [(0, 8), (0, 16)], (0.5, 0.9, 500.0, 0.125)) == pytest.approx([expected] * 2)
     # A shorter length scale does not part equal lengths; ties go to the earliest leaf.
     policy = Chances(8)
     bisect([tree_of([2, 4])], policy=policy, verify=verify, rng=rng(0), num=1, num_searches=1)
@@ -82,8 +84,9 @@ def test_selection_takes_the_largest_q_plus_u_by_hand():
 def test_a_wrong_rollout_of_a_surer_state_and_a_shorter_one_come_first():
     (grown,) = bisect([tree_of([3], num_steps=6)], policy=Chances(6, sound=0.5), verify=verify, rng=rng(5), num=6,
                       num_searches=1)  # fmt: skip
-    pool = _pool(grown, [6])
-    scores = dict(zip(pool, _scores(grown, pool, (0.5, 0.9, 2.0, 0.0)), strict=True))
+    values = _values(grown)
+    pool = _pool(grown, values, [6])
+    scores = dict(zip(pool, _scores(grown, values, pool, (0.5, 0.9, 2.0, 0.0)), strict=True))
     value_N = monte_carlo(grown).values_N
     assert len({state for state, _ in pool}) > 1
     for (state, leaf), score in scores.items():
@@ -115,11 +118,33 @@ def test_an_interrupted_search_goes_on_without_its_finished_rollouts_being_paid_
                keep=kept.__setitem__)  # fmt: skip
     policy = Chances(8)
     assert kept[0].visits_N is not None and kept[0].visits_N[0] == 1
-    (grown,) = bisect(
-        [replace(kept[0], visits_N=None)], policy=policy, verify=verify, rng=rng(0), num=2, num_searches=1
-    )
+    (grown,) = bisect([kept[0]], policy=policy, verify=verify, rng=rng(0), num=2, num_searches=1)
+    assert grown.visits_N is not None and grown.visits_N.sum() == 1  # the visit was paid before
     assert [prefix.count("\n") - 2 for prefix in policy.asked] == [4]  # 3 and 5 stood in the tree
     assert first_error(grown, 8) == 5
+
+
+def test_wherever_it_is_stopped_a_run_ends_with_as_many_searches_and_nothing_asked_twice():
+    trees = [tree_of([2, 5])]
+    knobs = {"verify": verify, "num": 2, "num_searches": 2}
+    (whole,) = bisect(trees, policy=Chances(8), rng=rng(0), **knobs)
+    for stop in range(1, 6):
+        kept = {}
+        with pytest.raises(KeyboardInterrupt):
+            bisect(trees, policy=Chances(8, fail_after=stop), rng=rng(0), keep=kept.__setitem__, **knobs)
+        (grown,) = bisect([kept[0]], policy=Chances(8), rng=rng(0), **knobs)
+        # Sure chances: the same states are asked, in the same order.
+        assert grown.steps == whole.steps and np.array_equal(grown.visits_N, whole.visits_N)
+
+
+def test_an_undecided_search_is_not_gone_on_with():
+    def unscored(problem, solutions):
+        return [Outcome(status="timeout", verifier="test") for _ in solutions]
+
+    (once,) = bisect([tree_of([2])], policy=Chances(8), verify=unscored, rng=rng(0), num=2)
+    policy = Chances(8)
+    (twice,) = bisect([once], policy=policy, verify=unscored, rng=rng(0), num=2)
+    assert policy.asked == [] and twice.num_nodes == once.num_nodes
 
 
 def test_rollouts_hang_where_monte_carlo_reads_them():

@@ -156,6 +156,13 @@ def test_a_judge_chooses_what_it_is_least_sure_of_and_its_calls_are_paid_for():
     assert tree.cost.judge_calls == 1 == judge.num
 
 
+def test_a_judge_that_keeps_no_count_was_still_called():
+    def judge(attempts):
+        return [Judgment(0.5, [0.5] * len(steps)) for _, steps in attempts]
+
+    assert grow(Counting(4), num_trees=3, num_nodes=1, choose="judge", judge=judge).cost.judge_calls == 3
+
+
 def test_nothing_to_choose_is_nothing_continued():
     assert len(grow(Counting(4), num_trees=2, choose="judge", judge=Doubting(None)).leaves) == 2
     assert len(grow(Counting(1), num_trees=2, root=False).leaves) == 2

@@ -9,7 +9,7 @@ import pytest
 from stepcredit.core import registry
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import star
-from stepcredit.core.types import Completion, Cost, Judgment, Outcome, Problem, Step
+from stepcredit.core.types import Completion, Cost, Judgment, Outcome, Problem, Step, Tree
 from stepcredit.credit.search_value import search_value
 from stepcredit.policy.scripted import scripted
 from stepcredit.rollout._mcts import Critics, grow
@@ -333,6 +333,23 @@ def test_a_killed_search_goes_on_to_the_trees_it_would_have_grown(tmp_path):
         mcts(problems, policy=Killed(policy, 0), rng=rng(2), num_searches=12, folder=folder, **knobs)
 
 
+def test_numpy_token_ids_are_kept_in_a_folder(tmp_path):
+    class Arrays:
+        def sample(self, prefixes, num, rng, *, stop=(), max_new_tokens=256):
+            ids = np.array([ord("a"), 0])
+            return [
+                [Completion("a", tuple(ids), tuple(np.float32([-0.5, -0.25]))) for _ in range(num)] for _ in prefixes
+            ]
+
+        def token_ends(self, token_ids):
+            return [1, 1][: len(token_ids)]
+
+    knobs = {"verify": rewards({"a": 1}), "rng": rng(0), "num_searches": 2, "folder": str(tmp_path)}
+    (tree,) = mcts([PROBLEM], policy=Arrays(), **knobs)
+    (again,) = mcts([PROBLEM], policy=Killed(Arrays(), 0), **{**knobs, "rng": rng(0)})
+    assert same(tree, again) and again.steps[1].token_ids == (97, 0) and again.steps[1].logprobs == (-0.5, -0.25)
+
+
 def test_a_tree_grown_before_goes_on_where_it_stood():
     task, policy = chain_world()
     problems = task.problems(4, rng(0, "problems"))
@@ -358,6 +375,22 @@ def test_a_tree_grown_before_goes_on_where_it_stood():
         assert more.cost.verifier_calls > tree.cost.verifier_calls
     with pytest.raises(ValueError, match="the tree holds no search"):
         mcts([star(PROBLEM, [[Step("a")]])], policy=policy, verify=verify, rng=rng(0))
+
+
+@pytest.mark.parametrize(
+    ("visits", "groups", "said"),
+    [
+        # rollout/bisect counts searches from a state: none at node 1, two behind it; or at the prompt alone.
+        ([1, 0, 2, 0, 0], [0, 0, 0, 0, 1], "node 1 has 0 visits, its children together 2; allowed: .* one of its own"),
+        ([2, 1, 1, 0, 0], [0, 0, 0, 0, 1], "node 1 has 1 visits, its children together 1"),
+        ([3, 0, 0, 0, 0], [0, 0, 0, 0, 1], "node 1 has no visits and stands in the group of node 0"),
+    ],
+)
+def test_a_tree_whose_visits_no_search_counted_is_refused(visits, groups, said):
+    steps = (Step("q", kind="prompt", sampled=False), *map(Step, "abcd"))
+    tree = Tree(PROBLEM, steps, [-1, 0, 1, 2, 1], (None, None, None, Outcome(0.0), Outcome(1.0)), visits, groups)
+    with pytest.raises(ValueError, match="holds no search of mcts: " + said):
+        mcts([tree], policy=Replies({}), verify=unasked, rng=rng(0))
 
 
 def test_a_token_budget_ends_the_search_and_counts_rollouts():

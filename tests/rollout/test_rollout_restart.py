@@ -9,7 +9,7 @@ from stepcredit.core import registry
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import star
 from stepcredit.core.truth import verified
-from stepcredit.core.types import Completion, Cost, Problem, Record, Step
+from stepcredit.core.types import Completion, Cost, Outcome, Problem, Record, Step
 from stepcredit.credit.monte_carlo import counts, monte_carlo
 from stepcredit.rollout.chains import chains
 from stepcredit.rollout.restart import restart
@@ -61,8 +61,29 @@ def test_a_tool_result_is_no_place_to_restart_from() -> None:
     tool = Step("result", kind="tool_result", sampled=False)
     tree = star(Problem("p", "q"), [[Step("a"), tool, Step("b")]])
     policy = Scripted("x")
-    restart([tree], policy=policy, rng=rng(0), num=1)
-    assert policy.asked == ["q\na\n"]
+    (grown,) = restart([tree], policy=policy, rng=rng(0), num=1)
+    # The call's restart has read the result, holds a copy of it, and hangs behind the call, which it values.
+    assert policy.asked == ["q\na\nresult\n"]
+    assert [step.text for step in grown.solution(5)] == ["a", "result", "x"] and grown.steps[4] == tool
+    assert grown.parent_N.tolist() == [-1, 0, 1, 2, 1, 4]
+    right = replace(grown, outcomes=(None, None, None, Outcome(0.0), None, Outcome(1.0)))
+    assert counts(right)[1].tolist()[:3] == [0, 1, 0] and counts(right)[0][1] == 1
+
+
+class Slow(Scripted):
+    """Reads seven tokens in all, however much is asked."""
+
+    def sample(self, prefixes, num, rng, *, stop=(), max_new_tokens=256):
+        found = super().sample(prefixes, num, rng)
+        self.cost = Cost(forwarded_tokens=7)
+        return found
+
+
+def test_shares_of_what_was_forwarded_and_of_the_time_add_up() -> None:
+    grown = restart([TREE, TREE, TREE], policy=Slow("x"), rng=rng(0), num=1)
+    # Six nodes: one token more for the first of them, two nodes a tree.
+    assert [tree.cost.forwarded_tokens for tree in grown] == [3, 2, 2]
+    assert grown[0].cost.seconds > 0 and len({tree.cost.seconds for tree in grown}) == 1
 
 
 def test_a_tree_without_inner_steps_comes_back_and_a_cut_restart_is_truncated() -> None:

@@ -332,6 +332,26 @@ def test_one_judge_in_two_roles_is_asked_once():
     assert found.tree.cost.judge_calls == 1
 
 
+def test_no_attempt_is_put_to_the_judge_twice():
+    """Ends of attempts that were judged so far are the same attempts, with rollouts or without; so are empty rollouts."""
+    for num_rollouts in (0, 3):
+        asked = Counter()
+
+        def judge(attempts, asked=asked):
+            asked.update(tuple(step.text for step in steps) for _, steps in attempts)
+            return [Judgment(0.5, [0.5] * len(steps)) for _, steps in attempts]
+
+        (found,) = guided_mcts([PROBLEM], policy=Coin(), judge=judge, rng=rng(0), num_searches=25, root_min_children=2,
+                               num_rollouts=num_rollouts)  # fmt: skip
+        assert found.tree.cost.judge_calls == asked.total() > 5
+        if not num_rollouts:
+            assert set(asked.values()) == {1}
+        # Each node of the search, and each rollout that wrote something, was asked about at most once.
+        tree = found.tree
+        wrote = [n for n in tree.leaves if not tree.visits_N[n] and (tree.steps[n].text or not tree.parent_N[n])]
+        assert asked.total() <= np.count_nonzero(tree.visits_N[1:]) + len(wrote)
+
+
 def test_the_same_seed_gives_the_same_trees():
     task, policy = hard_world()
     problems, judge = task.problems(5, rng(0, "problems")), exact(policy)
@@ -415,6 +435,8 @@ def test_an_option_may_go_on_to_a_line_with_a_pattern():
 def test_a_stop_string_ends_the_attempt_within_a_step():
     (option,) = draw(Letters("5 ### bla\n"), ["q\n"], 1, rng(0), Writing(stop=(" ###",)))[0]
     assert option.step.text == "5" and option.ended and option.cost.generated_tokens == 10
+    # Its tokens are those up to the mark and with it; the five behind were paid for, and belong to no step.
+    assert option.step.token_ids == tuple(map(ord, "5 ###")) and len(option.step.logprobs) == 5
 
 
 def test_without_spelt_tokens_an_end_is_nothing_written_or_a_pattern():

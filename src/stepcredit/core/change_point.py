@@ -4,11 +4,13 @@
     P(success | sound prefix) = u_j(r),   P(success | broken prefix) = w_j(r),   r = P(success | prompt)
     P(e | counts) ~ prior_e * E_r [ prod_(j<e) u_j^s_j (1 - u_j)^f_j  *  prod_(j>=e) w_j^s_j (1 - w_j)^f_j ]
 
-r is not known: its prior is Beta(1 + right, 1 + wrong) of the problem's own attempts, on a grid. Two profiles of u:
-"flat", u_j = r, is a bound wherever nothing recovers (a sound prefix is at least as good as the prompt); "chain" is the
-two-state chain of `core/chain`, equal steps, which says that less is left to go wrong. Of w: the same chain started
-broken, whose `recovery` is its constant fix; plus `luck`, a verifier's false positives. Where both are 0, w = 0: one
-success proves its prefix sound.
+r is not known: its prior is Beta(1 + right, 1 + wrong) of the problem's own attempts (r uniform before them), summed over a
+grid of equal steps in log-odds that spans what the attempts leave possible, however close to 0 or 1: a problem that nobody
+solved may have r = 1e-4, and then failures say little. Two profiles of u: "flat", u_j = r, is a bound wherever nothing
+recovers (a sound prefix is at least as good as the prompt); "chain" is the two-state chain of `core/chain`, equal steps,
+which says that less is left to go wrong. Of w: the same chain started broken, whose `recovery` is its constant fix; plus
+`luck`, a verifier's false positives. Where both are 0, w = 0: one success proves its prefix sound. A sound step is at
+least as likely to stay sound as a broken one to recover: r is never under luck + (1 - luck) * recovery.
 Wald, Sequential Tests of Statistical Hypotheses (1945), for the tests inside; the mixture over positions is Baum and
 Veeravalli (1994): stopping when the posterior of one place is 1 - d is wrong at most d of the time, over the prior.
 The last step of a wrong attempt is finished, its prefix not in question: counts there are not read.
@@ -26,7 +28,8 @@ from numpy.typing import ArrayLike
 from stepcredit.core.types import Floats
 
 Profile = Literal["flat", "chain"]
-GRID = 32
+GRID = 128
+_SPAN = 25.0  # nats under the density's peak at which the grid ends
 _NEVER = -1e9  # log of an impossible success: finite, so that zero times it is zero
 
 
@@ -55,14 +58,21 @@ class Beliefs:
             raise ValueError(f"profile is {self.profile!r}; allowed: {', '.join(get_args(Profile))}")
 
 
-def success_rates(num_steps: int, recovery: float, luck: float, profile: Profile) -> tuple[Floats, Floats, Floats]:
-    """A grid of r, [G], and the success rates of sound and of broken prefixes under it, both [G, S]."""
-    return _rates(num_steps, float(recovery), float(luck), profile)
+def success_rates(beliefs: Beliefs) -> tuple[Floats, Floats, Floats, Floats]:
+    """A grid of r, [G], and what goes with it: log of its mass before any rollout, up to a constant, [G]; the success
+    rates of sound prefixes, [G, S]; those of broken ones, [G, S].
+    """
+    num_steps = len(beliefs.prior_S)
+    return _rates(
+        num_steps, float(beliefs.recovery), float(beliefs.luck), beliefs.profile, beliefs.right, beliefs.wrong
+    )
 
 
-@lru_cache(maxsize=256)
-def _rates(num_steps: int, recovery: float, luck: float, profile: Profile) -> tuple[Floats, Floats, Floats]:
-    keep_K = np.linspace(0.0, 1.0, 2001)
+@lru_cache(maxsize=512)
+def _rates(
+    num_steps: int, recovery: float, luck: float, profile: Profile, right: int, wrong: int
+) -> tuple[Floats, Floats, Floats, Floats]:
+    keep_K = np.linspace(recovery, 1.0, 2001)  # below, a sound state would be worse than a broken one
     sound, broken = np.ones(keep_K.size), np.zeros(keep_K.size)
     ahead_sound, ahead_broken = [sound], [broken]  # P(ok at the end) with 0, 1, .. S steps to go
     for _ in range(num_steps):
@@ -70,18 +80,35 @@ def _rates(num_steps: int, recovery: float, luck: float, profile: Profile) -> tu
         ahead_sound.append(sound)
         ahead_broken.append(broken)
     lowest = float(sound[0])
-    root_G = lowest + (1 - lowest) * (np.arange(GRID) + 0.5) / GRID
-    keep_G = np.interp(root_G, sound, keep_K)
+    above_G, log_mass_G = _grid(luck + (1 - luck) * lowest, right, wrong)
+    clean_G = lowest + (1 - lowest) * above_G
+    keep_G = np.interp(clean_G, sound, keep_K)
     left_S = np.arange(num_steps - 1, -1, -1)
     broken_GS = np.stack([np.interp(keep_G, keep_K, ahead_broken[left]) for left in left_S], axis=1)
     if profile == "flat":
-        sound_GS = np.repeat(root_G[:, None], num_steps, axis=1)
+        sound_GS = np.repeat(clean_G[:, None], num_steps, axis=1)
     else:
         sound_GS = np.stack([np.interp(keep_G, keep_K, ahead_sound[left]) for left in left_S], axis=1)
-    noisy = [luck + (1 - luck) * rates for rates in (root_G, sound_GS, broken_GS)]
-    for rates in noisy:
-        rates.setflags(write=False)
-    return noisy[0], noisy[1], noisy[2]
+    root_G, sound_GS, broken_GS = (luck + (1 - luck) * rates for rates in (clean_G, sound_GS, broken_GS))
+    for array in (root_G, log_mass_G, sound_GS, broken_GS):
+        array.setflags(write=False)
+    return root_G, log_mass_G, sound_GS, broken_GS
+
+
+def _grid(lowest: float, right: int, wrong: int) -> tuple[Floats, Floats]:
+    """Where r = lowest + (1 - lowest) x has its mass: x, [G], at equal steps of log-odds, and the logarithm of the mass."""
+
+    def log_density(odds: Floats) -> Floats:
+        x, log_x, log_not_x = 1 / (1 + np.exp(-odds)), -np.logaddexp(0, -odds), -np.logaddexp(0, odds)
+        log_r = np.log(lowest + (1 - lowest) * x) if lowest else log_x
+        return np.asarray(right * log_r + (wrong + 1) * log_not_x + log_x)  # dr ~ x (1 - x) d odds
+
+    fine = np.linspace(-30.0, 30.0, 12001)
+    density = log_density(fine)
+    inside = np.flatnonzero(density > density.max() - _SPAN)
+    first, last = max(int(inside[0]) - 1, 0), min(int(inside[-1]) + 1, fine.size - 1)
+    odds_G = np.linspace(fine[first], fine[last], GRID + 1)
+    return np.asarray(1 / (1 + np.exp(-odds_G))), log_density(odds_G)
 
 
 def posterior(success_S: ArrayLike, rollouts_S: ArrayLike, beliefs: Beliefs) -> Floats:
@@ -105,7 +132,7 @@ def posterior_and_gains(success_S: ArrayLike, rollouts_S: ArrayLike, beliefs: Be
     A gain is never negative, and 0 at the last step, which is finished.
     """
     joint_GS = _joint(success_S, rollouts_S, beliefs)
-    _, sound_GS, broken_GS = _rates(joint_GS.shape[1], beliefs.recovery, beliefs.luck, beliefs.profile)
+    _, _, sound_GS, broken_GS = success_rates(beliefs)
     place_S = joint_GS.sum(axis=0)
     given_GS = joint_GS / np.maximum(place_S, 1e-300)
     order = np.arange(len(place_S))
@@ -121,9 +148,11 @@ def first_error_prior(num_steps: int, score_S: ArrayLike | None = None, doubt: f
         prior_e = (1 - doubt) * (m_(e-1) - m_e) / (1 - m_S-1) + doubt / S,     m = running minimum of P(sound so far)
 
     Uniform without scores, with scores that are not all known, and with scores that never fall. `doubt` keeps any
-    step possible, whatever the judge says. Raises ValueError for scores outside [0, 1], a length other than
+    step possible, whatever the judge says. Raises ValueError for no steps, scores outside [0, 1], a length other than
     `num_steps`, or a doubt outside (0, 1].
     """
+    if num_steps < 1:
+        raise ValueError(f"num_steps is {num_steps}; allowed: 1 or more")
     if not 0 < doubt <= 1:
         raise ValueError(f"doubt is {doubt}; allowed: above 0, at most 1")
     uniform = np.full(num_steps, 1.0 / num_steps)
@@ -144,24 +173,25 @@ def _joint(success_S: ArrayLike, rollouts_S: ArrayLike, beliefs: Beliefs) -> Flo
     num = len(beliefs.prior_S)
     if hit_S.shape != (num,) or num_S.shape != (num,) or np.any(hit_S > num_S) or np.any(hit_S < 0):
         raise ValueError(f"expected [{num}] successes among [{num}] rollouts, got {hit_S.tolist()} of {num_S.tolist()}")
-    root_G, log_u, log_not_u, log_w, log_not_w = _logs(num, beliefs.recovery, beliefs.luck, beliefs.profile)
+    log_mass_G, log_u, log_not_u, log_w, log_not_w = _logs(
+        num, float(beliefs.recovery), float(beliefs.luck), beliefs.profile, beliefs.right, beliefs.wrong
+    )
     miss_S = num_S - hit_S
     u_GS, w_GS = hit_S * log_u + miss_S * log_not_u, hit_S * log_w + miss_S * log_not_w
     u_GS[:, -1] = w_GS[:, -1] = 0.0
     before_GS = np.cumsum(u_GS, axis=1) - u_GS
     after_GS = np.cumsum(w_GS[:, ::-1], axis=1)[:, ::-1]
-    log_GS = before_GS + after_GS + np.log(beliefs.prior_S)
-    log_GS += (beliefs.right * np.log(root_G) + beliefs.wrong * np.log1p(-root_G))[:, None]
+    log_GS = before_GS + after_GS + np.log(beliefs.prior_S) + log_mass_G[:, None]
     joint_GS = np.exp(log_GS - log_GS.max())
     return np.asarray(joint_GS / joint_GS.sum())
 
 
-@lru_cache(maxsize=256)
-def _logs(num_steps: int, recovery: float, luck: float, profile: Profile) -> tuple[Floats, ...]:
-    root_G, sound_GS, broken_GS = _rates(num_steps, recovery, luck, profile)
+@lru_cache(maxsize=512)
+def _logs(num_steps: int, recovery: float, luck: float, profile: Profile, right: int, wrong: int) -> tuple[Floats, ...]:
+    _, log_mass_G, sound_GS, broken_GS = _rates(num_steps, recovery, luck, profile, right, wrong)
     with np.errstate(divide="ignore"):
         logs = [np.log(sound_GS), np.log1p(-sound_GS), np.log(broken_GS), np.log1p(-broken_GS)]
-    return (root_G, *(np.maximum(log, _NEVER) for log in logs))
+    return (log_mass_G, *(np.maximum(log, _NEVER) for log in logs))
 
 
 def _entropy(p: Floats) -> Floats:

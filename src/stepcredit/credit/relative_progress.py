@@ -15,7 +15,8 @@ After an error: each step by its `own` rule (StepWiser names none); 0 after the 
 or unlabelled, `none`, after the first label 0. `paper` takes the rule's own. Bounds are met within 1e-9: .24 / .3 is .8.
 Absolute labels get worse with more rollouts once wrong prefixes recover: `recipes/label_rules`.
 Raises ValueError for values that are not one value Credit of the tree's size, or knobs outside their range.
-Degenerate: a step without a value, or behind a sampled step without one, stays NaN, weight 0 (absolute needs its own alone).
+Degenerate: a step without a value, or behind a sampled step without one, stays NaN, weight 0 (absolute needs its own alone);
+so do restarts, which are evidence, not samples.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from stepcredit.core.registry import each_tree, register
-from stepcredit.core.types import Credit, Floats, Tree
+from stepcredit.core.restarts import attempts
+from stepcredit.core.types import Bools, Credit, Floats, Tree
 from stepcredit.credit._assign import assign, unit_reward_N
 
 Rule = Literal["absolute", "ratio", "effective", "progress", "difference"]
@@ -103,21 +105,30 @@ def relative_progress(
             parent = tree.parent_N[node]
             behind_N[node] = behind_N[parent] or ends_N[parent]
         label_N[behind_N] = np.nan if after == "none" else 0.0
+    label_N[_restarted_N(tree)] = np.nan
     return assign(tree, label_N, "label", "relative_progress")
+
+
+def _restarted_N(tree: Tree) -> Bools:
+    """True on restarts, [N]: the nodes whose group is not that of their attempt's first step, and all behind them."""
+    restarted_N = np.zeros(tree.num_nodes, dtype=np.bool_)
+    for node in range(1, tree.num_nodes if tree.group_N is not None else 0):
+        parent = int(tree.parent_N[node])
+        assert tree.group_N is not None
+        restarted_N[node] = bool(parent) and (restarted_N[parent] or tree.group_N[node] != tree.group_N[parent])
+    return restarted_N
 
 
 def prompt_rate(tree: Tree) -> float:
     """Mean reward of the scored attempts from the prompt; NaN without one. Those that share a first step count once.
 
-    A leaf whose path opens another group is a restart, and no attempt.
+    A leaf whose path opens another group ends a restart, and no attempt.
     """
     reward_N = unit_reward_N(tree, "relative_progress")
     ends: dict[int, list[float]] = {}
-    for leaf in tree.leaves:
-        path = tree.path(leaf)
-        whole = tree.group_N is None or len({int(group) for group in tree.group_N[list(path)]}) == 1
-        if whole and not np.isnan(reward_N[leaf]):
-            ends.setdefault(path[0], []).append(float(reward_N[leaf]))
+    for leaf in attempts(tree):
+        if not np.isnan(reward_N[leaf]):
+            ends.setdefault(tree.path(leaf)[0], []).append(float(reward_N[leaf]))
     return float(np.mean(np.sort([np.mean(np.sort(own)) for own in ends.values()]))) if ends else float("nan")
 
 

@@ -11,8 +11,9 @@ and get no value. Where critics spoke too, `backed_up` takes their mix with the 
 on one scale, [0, 1], where the released code adds a value in [-1, 1] to a probability. Simulations that ended where nothing
 was evaluated take no part. In a tree without visits every outcome counts once.
 A search visits what looks good: V is the value of playing as it searched, not the policy's own.
-Shared nodes: a value belongs to the node. Raises ValueError for rewards outside [0, 1], for a node with fewer visits than
-its children together, and for evaluations that are not the tree's size.
+Shared nodes: a value belongs to the node. Raises ValueError for rewards outside [0, 1], for evaluations that are not the
+tree's size, and for visits that are no such search's (`rollout/bisect` counts its own): a node with fewer than its children
+together, or a child without any that has an outcome and is in its parent's group.
 Degenerate: a node that no evaluated simulation passed stays NaN, weight 0.
 """
 
@@ -43,6 +44,13 @@ def evaluations(tree: Tree) -> Floats:
     sum_N, num_N = scored_below(tree)
     rollouts: list[list[float]] = [[] for _ in range(tree.num_nodes)]
     for node in np.flatnonzero((tree.visits_N == 0) & (num_N > 0)).tolist():
+        if (
+            tree.visits_N[tree.parent_N[node]]
+            and tree.group_N is not None
+            and tree.group_N[node] == tree.group_N[tree.parent_N[node]]
+        ):
+            raise ValueError(f"problem {tree.problem.id!r}: node {node} has no visits, an outcome at or below it, and the group "
+                             f"of node {tree.parent_N[node]}, which has visits; allowed: rollouts, in groups of their own")  # fmt: skip
         rollouts[tree.parent_N[node]].append(sum_N[node] / num_N[node])
     mean_N = np.array([np.mean(np.sort(found)) if found else np.nan for found in rollouts])
     return np.where(np.isnan(reward_N), mean_N, reward_N)
@@ -54,12 +62,12 @@ def backed_up(tree: Tree, evaluation_N: Floats) -> Floats:
         raise ValueError(f"evaluation_N: expected [{tree.num_nodes}], got {list(evaluation_N.shape)}")
     own_N = np.ones(tree.num_nodes, dtype=np.int64)
     if tree.visits_N is not None:
-        own_N = tree.visits_N.copy()
+        own_N = tree.visits_N.copy()  # a search's: what passed a node has passed its parent
         np.subtract.at(own_N, tree.parent_N[1:], tree.visits_N[1:])
         if bad := np.flatnonzero(own_N < 0).tolist():
             raise ValueError(
                 f"problem {tree.problem.id!r}: node {bad[0]} has {tree.visits_N[bad[0]]} visits, "
-                f"its children together {tree.visits_N[bad[0]] - own_N[bad[0]]}; allowed: at most as many"
+                f"its children together {tree.visits_N[bad[0]] - own_N[bad[0]]}; allowed: at most as many, as a search counts them"
             )
     parts: list[list[tuple[float, int]]] = [
         [] if np.isnan(e) or own == 0 else [(float(e), int(own))] for e, own in zip(evaluation_N, own_N, strict=True)

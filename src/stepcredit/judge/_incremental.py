@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from stepcredit.core.key_values import KeyValues
 from stepcredit.core.layout import Encoded
 from stepcredit.core.protocols import Solution
+from stepcredit.core.shared_prefixes import in_order, prefix_length
 from stepcredit.core.types import Floats, Ints, Judgment, Problem
-from stepcredit.judge._prefix import in_order, prefix_length
 from stepcredit.judge._scoring import Row, extend, judged, new_row, score
-from stepcredit.judge._store import KeyValues
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One pass per attempt, and a beginning that attempts share read once: encode, plan, forward, read out. No torch here.
 
-The tokens of a problem's attempts are planned together (`judge/_prefix`): what they have in common is forwarded once,
-its keys and values kept (`judge/_store`) and spread over what follows; a backbone that cannot go on from keys and values
+The tokens of a problem's attempts are planned together (`core/shared_prefixes`): what they have in common is forwarded once,
+its keys and values kept (`core/key_values`) and spread over what follows; a backbone that cannot go on from keys and values
 (an encoder, a recurrent one) is given each attempt whole. Scores are those of the attempt alone, up to rounding.
 `forwarded_tokens` counts real tokens once: a shared one is split over the attempts that share it.
 """
@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from stepcredit.core.key_values import KeyValues
 from stepcredit.core.layout import Encoded
 from stepcredit.core.protocols import Solution
 from stepcredit.core.readout import judgment
+from stepcredit.core.shared_prefixes import Segment, chunks, plan
 from stepcredit.core.types import Cost, Floats, Ints, Judgment, Problem
-from stepcredit.judge._prefix import Segment, chunks, plan
-from stepcredit.judge._store import KeyValues
 
 CALL_TOKENS = {"cpu": 64}  # what a forward pass costs beside its tokens, in tokens: batches are cut accordingly
 CALL_TOKENS_ELSEWHERE = 2048

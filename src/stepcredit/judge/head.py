@@ -26,6 +26,8 @@ from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokeni
 from transformers.cache_utils import DynamicCache
 from transformers.utils import logging
 
+from stepcredit.core.continuing import can_continue
+from stepcredit.core.key_values import Pairs
 from stepcredit.core.layout import Encoded, Layout, encode
 from stepcredit.core.protocols import Judge, Solution
 from stepcredit.core.readout import Readout
@@ -40,7 +42,6 @@ from stepcredit.judge._backbone import (
     start_biases,
     within_positions,
 )
-from stepcredit.judge._continuing import can_continue
 from stepcredit.judge._incremental import IncrementalScorer as IncrementalScorer
 from stepcredit.judge._manifest import (
     FILE,
@@ -54,7 +55,6 @@ from stepcredit.judge._manifest import (
     with_golden,
 )
 from stepcredit.judge._scoring import ScorerJudge as ScorerJudge
-from stepcredit.judge._store import Pairs
 
 TOKENIZER = "tokenizer.json"
 Dtype = Literal["float32", "bfloat16", "float16"]

@@ -7,7 +7,9 @@ ImplicitPRM, arXiv:2412.01981, section 3: cross-entropy on outcomes trains sigmo
 value of the prefix; PRIME, arXiv:2502.01456. Its released scorers read q_j at the steps' ends, as the default does; sigmoid(r_j)
 says what the step itself changed, one half where the policies agree. Good for reinforcement learning, poor at locating
 errors (ProcessBench F1 31 where labels reach 56): only q_S is trained.
-Every step asks both policies for its own prefix: S passes an attempt. No torch here; see `credit/log_ratio` for the reward.
+Each policy is asked for every step behind what stands before it, all in one call: `policy/hf` forwards an attempt once,
+one that does not look for shared beginnings once a step. No torch here; `credit/log_ratio` is the reward, and
+`train/implicit` makes the tuned policy.
 Degenerate: an attempt without a sampled step, or with a step that either policy cannot write, makes the judge abstain.
 """
 
@@ -18,7 +20,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from stepcredit.core.log_ratios import asked, difference, logprobs
+from stepcredit.core.log_ratios import Asked, difference, logprobs, questions
 from stepcredit.core.protocols import Judge, Policy, Solution
 from stepcredit.core.readout import sigmoid
 from stepcredit.core.registry import register
@@ -39,20 +41,14 @@ def implicit(
         raise ValueError(f"beta must be positive, got {beta}")
 
     def judge(attempts: Sequence[tuple[Problem, Solution]]) -> list[Judgment]:
-        places = [[at for at, step in enumerate(steps) if step.sampled] for _, steps in attempts]
-        questions = [
-            asked(
-                problem, steps[:at], steps[at], is_last=at == len(steps) - 1, prompt_end=prompt_end, delimiter=delimiter
-            )
-            for (problem, steps), own in zip(attempts, places, strict=True)
-            for at in own
-        ]
-        (own_n, first), (other_n, second) = logprobs(policy, questions), logprobs(reference, questions)
-        ratio_n, total = beta * difference(own_n, other_n), first + second
-        ends = np.cumsum([len(own) for own in places])
+        parts = [questions(*attempt, prompt_end=prompt_end, delimiter=delimiter) for attempt in attempts]
+        every = [one for part in parts for one in part]
+        (own_n, first), (other_n, second) = logprobs(policy, every), logprobs(reference, every)
+        reward_n, total = beta * difference(own_n, other_n), first + second
+        ends = np.cumsum([len(part) for part in parts])
         return [
-            _judgment(ratio_n[end - len(own) : end], read, _share(total, questions[end - len(own) : end], questions))
-            for own, end in zip(places, ends, strict=True)
+            _judgment(reward_n[end - len(part) : end], read, _share(total, part, every))
+            for part, end in zip(parts, ends, strict=True)
         ]
 
     return judge
@@ -66,7 +62,7 @@ def _judgment(reward_S: Floats, read: Read, cost: Cost) -> Judgment:
     return Judgment(float(value_S[-1]), step_scores_S, {"reward": reward_S}, cost=cost)
 
 
-def _share(total: Cost, own: Sequence[tuple[str, str]], every: Sequence[tuple[str, str]]) -> Cost:
+def _share(total: Cost, own: Sequence[Asked], every: Sequence[Asked]) -> Cost:
     """An attempt's part of what a call cost, by the length of what it asked."""
     share = sum(len(p) + len(c) for p, c in own) / max(sum(len(p) + len(c) for p, c in every), 1)
     return Cost(forwarded_tokens=round(total.forwarded_tokens * share), judge_calls=1, seconds=total.seconds * share)

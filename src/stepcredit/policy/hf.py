@@ -24,10 +24,16 @@ from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.errors import HTTPError as HubError  # type: ignore[attr-defined]  # of the client the hub uses
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.cache_utils import DynamicCache
 
+from stepcredit.core.continuing import can_continue
+from stepcredit.core.key_values import Pairs
+from stepcredit.core.log_ratios import encode, read_in, token_ids
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.types import Bools, Completion, Cost, Floats, Ints
+from stepcredit.policy._room import give_room
+from stepcredit.policy._shared_prefix import CALL_TOKENS, CALL_TOKENS_ELSEWHERE, SharedPrefixes
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 _MAX_LOGITS = 2**26  # numbers in one tensor of logits when scoring
@@ -92,7 +98,8 @@ class HFPolicy:
     """A causal language model and its tokenizer as a `Policy`.
 
     `cost` adds up what has been spent: `generated_tokens` sampled, `forwarded_tokens` read (each distinct prompt of
-    a batch once, and everything `logprob` scores), `seconds` inside.
+    a batch once, what prompts share once where they are read together, and everything `logprob` scores), `seconds`
+    inside. A generated token is read too, to go on from it, but counted as generated alone.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, batch_size: int = 512, temperature: float = 1.0,
@@ -124,6 +131,7 @@ class HFPolicy:
         self._letter: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"][-1:]
         self._letter_length = len(tokenizer.decode(self._letter, skip_special_tokens=True))
         self._pieces: list[str] | None = None
+        self._continues: bool | None = None
 
     def sample(self, prefixes: Sequence[str], num: int, rng: Rng, *, stop: Sequence[str] = (),
                max_new_tokens: int = 256) -> list[list[Completion]]:  # fmt: skip
@@ -141,17 +149,20 @@ class HFPolicy:
                              "allowed: 1 or more, 1 or more, strings that are not empty")  # fmt: skip
         start = time.perf_counter()
         distinct = list(dict.fromkeys(prefixes))
-        ids_P = self._encode_prefixes(distinct)
+        ids_P = encode(self.tokenizer, distinct)
         index = {prefix: place for place, prefix in enumerate(distinct)}
         row_P = np.repeat([index[prefix] for prefix in prefixes], num)
         # Rows of one length, and of one prompt, lie together: little padding, and a prompt is read once a batch.
         order = sorted(range(len(row_P)), key=lambda row: (len(ids_P[row_P[row]]), row_P[row], row))
+        call_tokens = CALL_TOKENS.get(self._device.type, CALL_TOKENS_ELSEWHERE)
+        num_batches = -(-len(order) // self.batch_size)
+        shared = SharedPrefixes(ids_P, num_batches, self._extend, lambda: self.continues, call_tokens=call_tokens)
         found: dict[int, Completion] = {}
         for begin in range(0, len(order), self.batch_size):
             rows = order[begin : begin + self.batch_size]
             uniform_RT = torch.from_numpy(rng.random((len(rows), max_new_tokens), dtype=np.float32))
             here, inverse = np.unique(row_P[rows], return_inverse=True)
-            sampled = self._complete([ids_P[p] for p in here], inverse, uniform_RT, stop)
+            sampled = self._complete([ids_P[p] for p in here], inverse, uniform_RT, stop, shared)
             found.update(zip(rows, sampled, strict=True))
         self.cost += Cost(
             generated_tokens=sum(len(c.token_ids or ()) for c in found.values()), seconds=time.perf_counter() - start
@@ -162,7 +173,8 @@ class HFPolicy:
         """Sum of log p(token | prefix, tokens before) under the model itself, [len(prefixes)], in nats; an empty continuation is 0.
 
         The continuation's tokens are those of the joint text behind the prefix's own, as in sampling; where a token
-        would straddle the border, the continuation is tokenised alone. No end token is added.
+        would straddle the border, the continuation is tokenised alone. No end token is added. A text that begins
+        another is read there: all steps of an attempt, asked in one call, cost one pass.
         Raises ValueError for lists of different lengths, or a text beyond the model's positions.
         """
         if len(prefixes) != len(continuations):
@@ -171,36 +183,37 @@ class HFPolicy:
         out = np.zeros(len(prefixes))
         if not prefixes:
             return out
-        heads = self._encode_prefixes(prefixes)
-        wholes = self._encode_prefixes([p + c for p, c in zip(prefixes, continuations, strict=True)])
-        alone = self.tokenizer(list(continuations), add_special_tokens=False, verbose=False)["input_ids"]
-        texts = [
-            whole if whole[: len(head)] == head else head + tail
-            for head, whole, tail in zip(heads, wholes, alone, strict=True)
-        ]
+        texts, start_n = token_ids(self.tokenizer, list(zip(prefixes, continuations, strict=True)))
         too_long = [row for row, ids in enumerate(texts) if self._max_positions and len(ids) > self._max_positions]
         if too_long:
             raise ValueError(
                 f"text {too_long[0]} has {len(texts[too_long[0]])} tokens; the model has {self._max_positions}"
             )
+        within_n = read_in(texts)
+        whole = np.unique(within_n)
+        asked_of: dict[int, list[int]] = {int(text): [] for text in whole}
+        for question, text in enumerate(within_n):
+            asked_of[int(text)].append(question)
         forwarded = 0
-        for rows in self._by_length([len(ids) for ids in texts]):
+        for batch in self._by_length([len(texts[text]) for text in whole]):
+            rows = whole[batch].tolist()
             length = len(texts[rows[-1]])
             ids_RT = torch.zeros((len(rows), length), dtype=torch.long)
             real_RT = torch.zeros((len(rows), length), dtype=torch.long)
-            scored_RT = torch.zeros((len(rows), length), dtype=torch.bool)
             for place, row in enumerate(rows):
                 ids_RT[place, : len(texts[row])] = torch.tensor(texts[row])
                 real_RT[place, : len(texts[row])] = 1
-                scored_RT[place, len(heads[row]) : len(texts[row])] = True
             forwarded += int(real_RT.sum())
-            ids_RT, real_RT, scored_RT = (x.to(self._device) for x in (ids_RT, real_RT, scored_RT))
+            ids_RT, real_RT = ids_RT.to(self._device), real_RT.to(self._device)
             with torch.inference_mode():
                 logits_RTV = (
                     self.model(input_ids=ids_RT, attention_mask=real_RT, use_cache=False).logits[:, :-1].float()
                 )
-                logprob_RT = logits_RTV.log_softmax(-1).gather(-1, ids_RT[:, 1:, None])[..., 0]
-                out[rows] = (logprob_RT.double() * scored_RT[:, 1:]).sum(-1).cpu().numpy()
+                logprob_RT = logits_RTV.log_softmax(-1).gather(-1, ids_RT[:, 1:, None])[..., 0].double().cpu().numpy()
+            for place, row in enumerate(rows):
+                for question in asked_of[row]:
+                    # The token at t is predicted at t - 1.
+                    out[question] = logprob_RT[place, start_n[question] - 1 : len(texts[question]) - 1].sum()
         self.cost += Cost(forwarded_tokens=forwarded, seconds=time.perf_counter() - start)
         return out
 
@@ -218,7 +231,7 @@ class HFPolicy:
         return [len(part) if text.startswith(part) else len(part.rstrip("\ufffd")) for part in parts]
 
     def _complete(self, prefix_ids: list[list[int]], prefix_R: Ints, uniform_RT: torch.Tensor,
-                  stop: Sequence[str]) -> list[Completion]:  # fmt: skip
+                  stop: Sequence[str], shared: SharedPrefixes) -> list[Completion]:  # fmt: skip
         """Sample one batch: read each prompt once, spread its cache over its rows, drop rows as they finish."""
         longest = max(len(ids) for ids in prefix_ids)
         if self._max_positions and longest >= self._max_positions:
@@ -234,7 +247,7 @@ class HFPolicy:
         # A of the R rows are still in the batch; those finished among them wait until an eighth can leave together.
         row_A = torch.arange(num_rows, device=self._device)
         with torch.inference_mode():
-            logits_AV, cache, mask_AL = self._read(prefix_ids, torch.from_numpy(prefix_R).to(self._device))
+            logits_AV, cache, mask_AL = self._read(prefix_ids, torch.from_numpy(prefix_R).to(self._device), shared)
             position_A, padded = mask_AL.sum(-1), not bool(mask_AL.all())
             for place in range(max_new):
                 token_A, chosen_A = self._choose(logits_AV, uniform_RT[row_A, place])
@@ -268,20 +281,51 @@ class HFPolicy:
             done.append(Completion(text[:cut], tuple(ids[row]), tuple(logprobs[row]), finish))
         return done
 
-    def _read(self, prefix_ids: list[list[int]], prefix_R: torch.Tensor) -> tuple[torch.Tensor, Any, torch.Tensor]:
+    def _read(self, prefix_ids: list[list[int]], prefix_R: torch.Tensor,
+              shared: SharedPrefixes) -> tuple[torch.Tensor, Any, torch.Tensor]:  # fmt: skip
         """Logits behind each row's prompt, their cache and mask; each prompt is read once, padded on the left."""
-        longest = max(len(ids) for ids in prefix_ids)
-        ids_PL = torch.zeros((len(prefix_ids), longest), dtype=torch.long)
-        mask_PL = torch.zeros((len(prefix_ids), longest), dtype=torch.long)
-        for row, ids in enumerate(prefix_ids):
-            ids_PL[row, longest - len(ids) :] = torch.tensor(ids)
-            mask_PL[row, longest - len(ids) :] = 1
-        self.cost += Cost(forwarded_tokens=int(mask_PL.sum()))
-        ids_PL, mask_PL = ids_PL.to(self._device), mask_PL.to(self._device)
-        inputs = {"position_ids": (mask_PL.cumsum(-1) - 1).clamp(min=0)} if self._takes_positions else {}
-        out = self.model(input_ids=ids_PL, attention_mask=mask_PL, use_cache=True, **self._keep_last, **inputs)
+        before = shared.num_forwarded
+        pairs, real_PL = shared.expand(prefix_ids) or ([], np.zeros((len(prefix_ids), 0), dtype=np.bool_))
+        rest = [ids[-1:] for ids in prefix_ids] if pairs else prefix_ids
+        longest = max(len(ids) for ids in rest)
+        ids_PT = np.zeros((len(rest), longest), dtype=np.int64)
+        real_PT = np.zeros((len(rest), longest), dtype=np.bool_)
+        for row, ids in enumerate(rest):
+            ids_PT[row, longest - len(ids) :] = ids
+            real_PT[row, longest - len(ids) :] = True
+        self.cost += Cost(forwarded_tokens=int(real_PT.sum()) + shared.num_forwarded - before)
+        mask_PL = np.concatenate([real_PL, real_PT], -1)
+        out = self._forward(ids_PT, mask_PL, pairs)
+        give_room(out.past_key_values)
         out.past_key_values.reorder_cache(prefix_R)
-        return out.logits[prefix_R, -1], out.past_key_values, mask_PL[prefix_R]
+        return (
+            out.logits[prefix_R, -1],
+            out.past_key_values,
+            torch.from_numpy(mask_PL).to(self._device).long()[prefix_R],
+        )
+
+    def _forward(self, ids_BT: Ints, attention_BL: Bools, pairs: Pairs, **given: Any) -> Any:
+        """The model over new tokens behind the past of these keys and values; its output has the last logits, and a cache."""
+        mask_BL = torch.from_numpy(attention_BL).to(self._device).long()
+        position_BT = (mask_BL.cumsum(-1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
+        inputs = {"position_ids": position_BT} if self._takes_positions else {}
+        past = {"past_key_values": DynamicCache(pairs)} if pairs else {}
+        given = {**self._keep_last, **inputs, **past, **given}
+        return self.model(
+            input_ids=torch.from_numpy(ids_BT).to(self._device), attention_mask=mask_BL, use_cache=True, **given
+        )
+
+    def _extend(self, ids_BT: Ints, attention_BL: Bools, pairs: Pairs) -> Any:
+        """The cache alone, in layers of plain keys and values."""
+        return self._forward(ids_BT, attention_BL, pairs, past_key_values=DynamicCache(pairs)).past_key_values
+
+    @property
+    def continues(self) -> bool:
+        """Whether the model goes on from keys and values as if it had read the tokens: tried once, on a few."""
+        if self._continues is None:
+            with torch.inference_mode():
+                self._continues = can_continue(_Trial(self))
+        return self._continues
 
     def _choose(self, logits_RV: torch.Tensor, uniform_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The sampled token of each row and its log-probability under the model itself: ([R], [R])."""
@@ -300,18 +344,6 @@ class HFPolicy:
             target_R = torch.minimum(uniform_R * total_R, torch.nextafter(total_R, torch.zeros_like(total_R)))
             token_R = torch.searchsorted(mass_RV, target_R[:, None], right=True)[:, 0]
         return token_R, logprob_RV.gather(-1, token_R[:, None])[:, 0]
-
-    def _encode_prefixes(self, prefixes: Sequence[str]) -> list[list[int]]:
-        """Token ids with the tokenizer's own start; an empty prefix starts at the start (or end) token."""
-        start = self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.tokenizer.eos_token_id
-        out = []
-        for ids in self.tokenizer(list(prefixes), verbose=False)["input_ids"] if prefixes else []:
-            if len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id:
-                ids = ids[:-1]  # some tokenizers close every text; the policy is to go on
-            if not ids and start is None:
-                raise ValueError("an empty prefix needs a tokenizer with a start or end token")
-            out.append(list(ids) or [start])
-        return out
 
     def _texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Completions as text, decoded behind a letter: some tokenizers eat the space that begins a text."""
@@ -347,3 +379,21 @@ class HFPolicy:
             batch.append(row)
         if batch:
             yield batch
+
+
+class _Trial:
+    """The policy as `core/continuing` tries it."""
+
+    def __init__(self, own: HFPolicy) -> None:
+        self.model, self.parameters, self._own = own.model, own.model.parameters, own
+
+    def past(self, pairs: Pairs) -> Any:
+        """A cache of these keys and values."""
+        return DynamicCache(pairs)
+
+    def hidden(self, ids_BT: Ints, attention_BL: Bools, past: Any = None) -> Floats:
+        """The logits at each new token."""
+        whole = {"logits_to_keep": 0} if self._own._keep_last else {}
+        given = {} if past is None else {"past_key_values": past}
+        logits_BTV = self._own._forward(ids_BT, attention_BL, [], **whole, **given).logits
+        return np.asarray(logits_BTV.float().cpu().numpy(), dtype=np.float64)

@@ -22,7 +22,14 @@ def run_of(
 ) -> dict[str, Any]:  # fmt: skip
     """The run dict (schema: `report.write_report`) from every arm's and every trivial judge's results, one a seed."""
     top = max(num_list)
-    columns = ["processbench_f1", "step_auroc", "step_auroc_local", "right_answer_f1", f"best_of_{top}", f"best_of_{top}_minus_majority"]
+    columns = [
+        "processbench_f1",
+        "step_auroc",
+        "step_auroc_local",
+        "right_answer_f1",
+        f"best_of_{top}",
+        f"best_of_{top}_minus_majority",
+    ]
     everyone = {**results, **{f"null: {name}": found for name, found in trivial.items()}}
     kinds = {name: arms[name].kind if name in arms else "null" for name in everyone}
     return {

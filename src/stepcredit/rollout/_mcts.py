@@ -20,7 +20,7 @@ from stepcredit.rollout._mcts_log import Log
 from stepcredit.rollout._mcts_options import Option, Writing, draw, edit_distance
 from stepcredit.rollout._mcts_tree import TRUNCATED, Growth, Settings, Visit
 from stepcredit.rollout._mcts_tree import Rollout as Rolled
-from stepcredit.rollout._spent import generated, spent
+from stepcredit.rollout._spent import generated, judging, spent
 from stepcredit.rollout.chains import _steps
 
 # For finished attempts: how good each is, in [0, 1] or NaN, the outcome to keep (None: none), and the cost of asking.
@@ -29,9 +29,12 @@ Ends = Callable[[Problem, Sequence[Solution]], tuple[list[tuple[float, Outcome |
 
 @dataclass(frozen=True)
 class Critics:
-    """Who evaluates a node. `ends` speaks of finished attempts only; `value` and `prm` of what is written so far."""
+    """Who evaluates a node. `ends` speaks of finished attempts only; `value` and `prm` of what is written so far.
 
-    ends: Ends
+    Without `ends` it is the value critic's score that a finished attempt is worth, and there is no outcome.
+    """
+
+    ends: Ends | None
     value: Judge | None = None
     prm: Judge | None = None
 
@@ -53,6 +56,7 @@ class _Draft:
     scores: list[float] = field(default_factory=list)
     outcome: Outcome | None = None
     critics: dict[str, float] = field(default_factory=dict)
+    told: dict[str, float] = field(default_factory=dict)  # what judges have said of this very attempt before
     cost: Cost = field(default_factory=Cost)
 
     @property
@@ -115,7 +119,7 @@ def _round(trees: Sequence[Growth], policy: Policy, fast: Policy | None, critics
             draft.cost += option.cost
             _consider(draft, option)
         _share(looking, before, spent(policy))
-    _roll_out([draft for draft in drafts if draft.fresh], policy, fast, critics.ends, rng, writing)
+    _roll_out([draft for draft in drafts if draft.fresh], policy, fast, critics, rng, writing)
     _judge([draft for draft in drafts if draft.fresh and draft.solution], critics)
     return drafts
 
@@ -124,13 +128,14 @@ def _consider(draft: _Draft, option: Option) -> None:
     """Take the option, or count it among the repeats; after too many, wait here and search on below."""
     tree, node = draft.tree, draft.node
     if option.step is None and node and tree.is_leaf(node):
-        draft.ended, draft.looking = True, False  # the attempt ends with the node itself
+        draft.ended, draft.looking, draft.told = True, False, _told(tree, node)  # the attempt ends with the node itself
         return
     # Where it ends and others go on, a copy of the node stands beside it: a leaf of its own.
     at = tree.parents[node] if option.step is None and node else node
     step = option.step or (replace(tree.steps[node]) if node else Step(""))
     if _is_new(tree, at, step, option.step is None):
         draft.node, draft.step, draft.ended, draft.cut, draft.looking = at, step, option.ended, option.cut, False
+        draft.told = _told(tree, node) if option.step is None and node else {}
         draft.cut = draft.cut or (not draft.ended and tree.depths[at] + 1 >= tree.settings.max_steps)
         return
     draft.tries += 1
@@ -142,6 +147,11 @@ def _consider(draft: _Draft, option: Option) -> None:
         else:  # all it does is end, as its copy does
             draft.ended, draft.looking = True, False
         draft.fresh = draft.looking
+
+
+def _told(tree: Growth, node: int) -> dict[str, float]:
+    """What value and process critic said of a node: of the attempt that ends there they have nothing else to say."""
+    return {name: tree.critics[node][name] for name in ("value", "prm") if name in tree.critics[node]}
 
 
 def _is_new(tree: Growth, at: int, step: Step, ends: bool) -> bool:
@@ -156,7 +166,7 @@ def _is_new(tree: Growth, at: int, step: Step, ends: bool) -> bool:
     return True
 
 
-def _roll_out(drafts: Sequence[_Draft], policy: Policy, fast: Policy | None, ends: Ends, rng: Rng,
+def _roll_out(drafts: Sequence[_Draft], policy: Policy, fast: Policy | None, critics: Critics, rng: Rng,
               writing: Writing) -> None:  # fmt: skip
     """What becomes of the drafts' attempts: of those that are over themselves, of the others by fast rollouts."""
     writer = policy if fast is None else fast
@@ -174,26 +184,33 @@ def _roll_out(drafts: Sequence[_Draft], policy: Policy, fast: Policy | None, end
                 draft.ended = True  # the policy itself has nothing to add
                 continue
             for one in group:
-                steps = () if not one.text and draft.solution else tuple(_steps(one, writing.delimiter, spell))
+                steps = tuple(_steps(one, writing.delimiter, spell))
                 draft.rollouts.append(Rolled(steps, TRUNCATED if one.finish == "length" else None))
     for draft in drafts:
         if draft.cut:
             draft.outcome = TRUNCATED
         elif draft.ended:
-            draft.scores, (draft.outcome,) = _ask(draft, ends, [draft.solution])
+            draft.scores, (draft.outcome,) = _ask(draft, critics, [draft.solution or (Step(""),)])
         elif draft.rollouts:
             finished = [place for place, one in enumerate(draft.rollouts) if one.outcome is None]
-            attempts = [(*draft.solution, *draft.rollouts[place].steps) for place in finished]
-            draft.scores, outcomes = _ask(draft, ends, attempts)
+            attempts = [_attempt(draft.solution, draft.rollouts[place].steps) for place in finished]
+            draft.scores, outcomes = _ask(draft, critics, attempts)
             for place, outcome, score in zip(finished, outcomes, draft.scores, strict=True):
                 draft.rollouts[place] = replace(draft.rollouts[place], outcome=outcome, score=score)
         draft.critics["outcome"] = _mean(draft.scores)
 
 
-def _ask(draft: _Draft, ends: Ends, attempts: Sequence[Solution]) -> tuple[list[float], list[Outcome | None]]:
+def _attempt(solution: Solution, steps: Solution) -> Solution:
+    """What is asked about: the empty step that a rollout of nothing is in the tree says nothing, so it is left out."""
+    return tuple(solution) if solution and all(not step.text for step in steps) else (*solution, *steps)
+
+
+def _ask(draft: _Draft, critics: Critics, attempts: Sequence[Solution]) -> tuple[list[float], list[Outcome | None]]:
     if not attempts:
         return [], []
-    found, cost = ends(draft.tree.problem, attempts)
+    found, cost = (
+        _scored(draft, critics, attempts) if critics.ends is None else critics.ends(draft.tree.problem, attempts)
+    )
     draft.cost += cost
     for score, _ in found:
         if not (math.isnan(score) or 0 <= score <= 1):
@@ -202,23 +219,41 @@ def _ask(draft: _Draft, ends: Ends, attempts: Sequence[Solution]) -> tuple[list[
     return [score for score, _ in found], [outcome for _, outcome in found]
 
 
+def _scored(draft: _Draft, critics: Critics, attempts: Sequence[Solution]) -> tuple[list[tuple[float, Outcome | None]], Cost]:  # fmt: skip
+    """The value critic in place of a verifier. Of the draft's own attempt it is asked once, and its word is kept."""
+    assert critics.value is not None, "without `ends` there is a value critic"
+    new = [attempt for attempt in attempts if len(attempt) > len(draft.solution)]
+    own = len(new) < len(attempts) and "value" not in draft.told
+    asked = [*new, draft.solution] if own else new
+    found = critics.value([(draft.tree.problem, attempt) for attempt in asked]) if asked else []
+    if own:
+        draft.told = {name: _said(found[-1], name) for name in ("value", "prm")[: 1 + (critics.prm is critics.value)]}
+    scores = iter([_said(one, "value") for one in found])
+    worth = [next(scores) if len(attempt) > len(draft.solution) else draft.told["value"] for attempt in attempts]
+    return [(score, None) for score in worth], sum((judging(one) for one in found), Cost())
+
+
 def _judge(drafts: Sequence[_Draft], critics: Critics) -> None:
-    """What value critic and process critic say of the attempts so far; one judge in both roles is asked once."""
-    asked: dict[int, list[Judgment]] = {}
+    """What value critic and process critic say of the attempts so far; of an attempt one judge is asked once."""
+    asked: dict[tuple[int, int], Judgment] = {}
     for name, judge in (("value", critics.value), ("prm", critics.prm)):
-        if judge is None or not drafts:
+        if judge is None:
             continue
-        if id(judge) not in asked:
-            asked[id(judge)] = judge([(draft.tree.problem, draft.solution) for draft in drafts])
-            for draft, judgment in zip(drafts, asked[id(judge)], strict=True):
-                draft.cost += judging(judgment)
-        for draft, judgment in zip(drafts, asked[id(judge)], strict=True):
-            said = _said(judgment, name)
+        open_ = [draft for draft in drafts if name not in draft.told]
+        new = [draft for draft in open_ if (id(judge), id(draft)) not in asked]
+        found = judge([(draft.tree.problem, draft.solution) for draft in new]) if new else []
+        for draft, judgment in zip(new, found, strict=True):
+            asked[id(judge), id(draft)] = judgment
+            draft.cost += judging(judgment)
+        for draft in open_:
+            draft.told[name] = _said(asked[id(judge), id(draft)], name)
+        for draft in drafts:
+            said = draft.told[name]
             if not (math.isnan(said) or 0 <= said <= 1):
                 raise ValueError(
                     f"{name} says {said} of problem {draft.tree.problem.id!r}; critics are mixed on one scale, allowed: 0 to 1"
                 )
-            draft.critics[name] = float(said)
+            draft.critics[name] = said
 
 
 def _said(judgment: Judgment, name: str) -> float:
@@ -230,15 +265,8 @@ def _said(judgment: Judgment, name: str) -> float:
     return float(judgment.local_scores_S[-1]) if judgment.local_scores_S.size else math.nan
 
 
-def judging(judgment: Judgment) -> Cost:
-    """What a judgment cost; a judge that keeps no count was still called once."""
-    return judgment.cost if judgment.cost.judge_calls else replace(judgment.cost, judge_calls=1)
-
-
 def _visit(draft: _Draft, seconds: Cost) -> Visit:
-    # An empty rollout is the node's own attempt: it counted, and has no node to hang from.
-    rollouts = tuple(one for one in draft.rollouts if one.steps)
-    return Visit(draft.node, draft.step, draft.ended or draft.cut, draft.outcome, draft.critics, rollouts,
+    return Visit(draft.node, draft.step, draft.ended or draft.cut, draft.outcome, draft.critics, tuple(draft.rollouts),
                  tuple(draft.waits.items()), replace(draft.cost, seconds=0.0) + seconds)  # fmt: skip
 
 

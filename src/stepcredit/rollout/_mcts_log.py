@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stepcredit.core.types import Cost, Outcome, Problem, Step, Tree
 from stepcredit.rollout._mcts_options import Writing
 from stepcredit.rollout._mcts_tree import Rollout, Settings, Visit
 
-_VERSION = 1
+_VERSION = 2
 Round = list[tuple[int, Visit]]
 
 
@@ -55,7 +57,7 @@ class Log:
         """Add a round; it is on disk when this returns."""
         if self.path is None:
             return
-        line = json.dumps([(index, _row(visit)) for index, visit in found]).encode() + b"\n"
+        line = json.dumps([(index, _row(visit)) for index, visit in found], default=_plain).encode() + b"\n"
         with self.path.open("ab") as stream:
             stream.write(line)
             stream.flush()
@@ -77,6 +79,13 @@ def _row(value: Any) -> Any:
         return value
     pairs = ((each, getattr(value, each.name)) for each in dataclasses.fields(value))
     return {each.name: _row(own) for each, own in pairs if own is not None and own != each.default}
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number, as a policy may give for a token id, as the Python number it is."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be kept in a folder: it is no number, text or list")
 
 
 def _visit(row: dict[str, Any]) -> Visit:

@@ -87,8 +87,9 @@ def draw(policy: Policy, prefixes: Sequence[str], num: int, rng: Rng, writing: W
 def _option(policy: Any, completion: Completion, writing: Writing) -> Option:
     ids, ends = completion.token_ids, getattr(policy, "token_ends", None)
     cost = Cost(generated_tokens=generated(completion))
-    marks = [completion.text.find(mark) for mark in writing.stop if mark in completion.text]
-    text = completion.text[: min(marks, default=len(completion.text))]
+    marks = [(completion.text.find(mark), len(mark)) for mark in writing.stop if mark in completion.text]
+    place, length = min(marks, default=(len(completion.text), 0))
+    text = completion.text[:place]
     said = bool(marks) or bool(writing.end_pattern and re.search(writing.end_pattern, text))
     cut = completion.finish == "length" and not said
     if ids is None or ends is None:
@@ -97,8 +98,13 @@ def _option(policy: Any, completion: Completion, writing: Writing) -> Option:
         over = said or (not cut and (not ids or ends(ids)[-1] <= len(completion.text)))
     if over and not text:
         return Option(None, True, False, cost)
-    step = Step(text) if ids is None or ends is None else Step(text, token_ids=ids, logprobs=completion.logprobs)
-    return Option(step, over, cut, cost)
+    if ids is None or ends is None:
+        return Option(Step(text), over, cut, cost)
+    logprobs = completion.logprobs
+    if marks:  # as a policy that stops at the mark: its tokens stay, those that begin behind it were paid for in vain
+        num = sum(begin < place + length for begin in [0, *ends(ids)[:-1]])
+        ids, logprobs = ids[:num], None if logprobs is None else logprobs[:num]
+    return Option(Step(text, token_ids=ids, logprobs=logprobs), over, cut, cost)
 
 
 def _goes_on(option: Option, writing: Writing) -> bool:

@@ -111,12 +111,14 @@ class Growth:
         """What `tree()` made, to go on with; the critics' words, but the outcome's, are to be set, then `rebuild` called.
 
         Its q's are those it had, but for a node found over after it was valued by rollouts. Which nodes wait is forgotten.
-        Raises ValueError for a tree without visits, or whose rewards are no probabilities.
+        Raises ValueError for a tree without visits, or with visits that no search counted, or whose rewards are no
+        probabilities.
         """
         if tree.visits_N is None or tree.group_N is None or tree.visits_N[0] < 1:
             raise ValueError(
                 f"problem {tree.problem.id!r}: the tree holds no search; allowed: trees that mcts has grown"
             )
+        _check_visits(tree)
         own, reward_N, leaves = cls(tree.problem, settings), tree.reward_N, set(tree.leaves)
         if bad := [n for n in leaves if reward_N[n] < 0 or reward_N[n] > 1]:
             raise ValueError(
@@ -268,3 +270,19 @@ class Growth:
             node = self._add(step, node, self.num_groups)
         self.over[node], self.outcomes[node], self.scores[node] = True, rollout.outcome, rollout.score
         self.num_groups += 1
+
+
+def _check_visits(tree: Tree) -> None:
+    """Visits are a search's: each node's cover its own and its children's, and what has none is a rollout in another group."""
+    assert tree.visits_N is not None and tree.group_N is not None
+    visits_N, below_N = tree.visits_N, np.zeros(tree.num_nodes, dtype=np.int64)
+    np.add.at(below_N, tree.parent_N[1:], visits_N[1:])
+    where = f"problem {tree.problem.id!r}: the tree holds no search of mcts: node"
+    if bad := np.flatnonzero(visits_N < below_N + (visits_N > 0)).tolist():
+        raise ValueError(f"{where} {bad[0]} has {visits_N[bad[0]]} visits, its children together {below_N[bad[0]]}; "
+                         "allowed: its children's and one of its own, or more; none without any below")  # fmt: skip
+    for node in range(1, tree.num_nodes):
+        parent = int(tree.parent_N[node])
+        if not visits_N[node] and visits_N[parent] and tree.group_N[node] == tree.group_N[parent]:
+            raise ValueError(f"{where} {node} has no visits and stands in the group of node {parent}, which has; "
+                             "allowed without visits: rollouts, in groups of their own")  # fmt: skip

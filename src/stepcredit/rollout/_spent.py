@@ -1,10 +1,11 @@
-"""What a policy wrote and what it has spent, however it says so."""
+"""What a policy wrote, and what policies and judges have spent, however they say so."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from stepcredit.core.types import Completion, Cost
+from stepcredit.core.types import Completion, Cost, Judgment
 
 
 def generated(completion: Completion) -> int:
@@ -16,3 +17,8 @@ def generated(completion: Completion) -> int:
 def spent(policy: Any) -> Cost:
     """The cost a policy has kept so far; nothing where it keeps none."""
     return getattr(policy, "cost", None) or Cost()
+
+
+def judging(judgment: Judgment) -> Cost:
+    """What a judgment cost; a judge that keeps no count was still called once."""
+    return judgment.cost if judgment.cost.judge_calls else replace(judgment.cost, judge_calls=1)

@@ -10,18 +10,23 @@ p_e, at most error_rate / (1 - error_rate) * (1 - p_e) / p_e.
 What must hold: a sound prefix succeeds at least as often as the prompt (profile "flat"; "chain" asks for equal steps and is
 cheaper where chances recover), a broken one at most as often as `recovery` a step and `luck` allow. With both 0, one
 success proves its prefix sound and no further rollout is spent there: only "can it still succeed" matters.
-The prompt's chance is learned from the problem's attempts and from the rollouts. A `judge` gives the prior, so that the
-search begins at the step it suspects; `doubt` is the share of the prior it does not get.
+The prompt's chance r is learned from the problem's attempts and from the rollouts, and is uniform in [0, 1] before them: the
+stated rate is over problems whose r falls so. Where most problems are far harder than that (r near 0, few attempts), more
+than the stated share is wrong: give more attempts. A `judge`, asked once about all trees, on their costs, gives the prior,
+so that the search begins at the step it suspects; `doubt` is the share of the prior it does not get.
 Departs from nothing published. Resumes: counts are read from the tree, so an interrupted one is gone on with; `keep` sees
 each tree after each round. Rollouts are restarts in groups of their own, as `credit/monte_carlo` reads them.
+A rollout from behind a tool call has read the call's result (`rollout/restart`).
 Raises ValueError for knobs outside their range, and for a leaf that ends no wrong attempt.
-Degenerate: an attempt of one step needs no rollout; an unscored rollout is paid and counts for nothing; after
-`max_rollouts` the attempt stays undecided.
+Degenerate: an attempt of one step needs no rollout, one without a step that the policy wrote is left alone; an unscored
+rollout is paid, is one of `max_rollouts` and says nothing; where `num` more would be over `max_rollouts` (of an attempt,
+those of an interrupted run among them) it stays undecided.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,9 +34,10 @@ from stepcredit.core.change_point import Beliefs, Profile, first_error_prior, po
 from stepcredit.core.protocols import Judge, Policy, Rng, Verifier
 from stepcredit.core.registry import register
 from stepcredit.core.restarts import attempts, restart_rewards
-from stepcredit.core.types import Floats, Tree
+from stepcredit.core.types import Cost, Floats, Judgment, Tree
 from stepcredit.rollout._grow import Growth, Keep, each_leaves, grow, wrong_attempts
 from stepcredit.rollout._length import step_tokens
+from stepcredit.rollout._spent import judging
 
 
 @register("rollout", paper="ours")
@@ -45,18 +51,38 @@ def adaptive(trees: Sequence[Tree], *, policy: Policy, verify: Verifier, rng: Rn
     if not 0 < error_rate < 1 or num < 1 or max_rollouts < 0 or overhead < 0:
         raise ValueError(f"error_rate {error_rate}, num {num}, max_rollouts {max_rollouts}, overhead {overhead}; "
                          "allowed: between 0 and 1, 1 or more, 0 or more, 0 or more")  # fmt: skip
+    wrong = [
+        [leaf for leaf in wrong_attempts(tree, attempts(tree), own) if sampled_path(tree, leaf)]
+        for tree, own in zip(trees, each_leaves(trees, leaves), strict=True)
+    ]
     growths = []
-    for tree, own in zip(trees, each_leaves(trees, leaves), strict=True):
-        wrong = wrong_attempts(tree, attempts(tree), own)
-        told = [] if judge is None or not wrong else judge([(tree.problem, tree.solution(leaf)) for leaf in wrong])
-        believed = [
-            beliefs_of(tree, leaf, told[place].step_scores_S if told else None,
-                       recovery=recovery, luck=luck, profile=profile, doubt=doubt)
-            for place, leaf in enumerate(wrong)
-        ]  # fmt: skip
-        growths.append(_place(tree, dict(zip(wrong, believed, strict=True)), error_rate, num, max_rollouts, overhead))
+    for (tree, told), own in zip(_judged(trees, wrong, judge), wrong, strict=True):
+        believed = {
+            leaf: beliefs_of(tree, leaf, None if said is None else said.step_scores_S,
+                             recovery=recovery, luck=luck, profile=profile, doubt=doubt)
+            for leaf, said in zip(own, told, strict=True)
+        }  # fmt: skip
+        growths.append(_place(tree, believed, error_rate, num, max_rollouts, overhead))
     return grow(growths, policy=policy, verify=verify, rng=rng, num=num, keep=keep, delimiter=delimiter,
                 prompt_end=prompt_end, stop=stop, max_new_tokens=max_new_tokens)  # fmt: skip
+
+
+def _judged(
+    trees: Sequence[Tree], wrong: Sequence[Sequence[int]], judge: Judge | None
+) -> list[tuple[Tree, Sequence[Judgment | None]]]:
+    """Each tree with what judging its wrong attempts cost, and what the judge says of them; asked in one call."""
+    pairs = [(tree.problem, tree.solution(leaf)) for tree, own in zip(trees, wrong, strict=True) for leaf in own]
+    if judge is None or not pairs:
+        return [(tree, [None] * len(own)) for tree, own in zip(trees, wrong, strict=True)]
+    said = judge(pairs)
+    if len(said) != len(pairs):
+        raise ValueError(f"{len(pairs)} attempts need as many judgments, got {len(said)}")
+    found: list[tuple[Tree, Sequence[Judgment | None]]] = []
+    for tree, own in zip(trees, wrong, strict=True):
+        told, said = said[: len(own)], said[len(own) :]
+        cost = sum(map(judging, told), Cost())
+        found.append((replace(tree, cost=tree.cost + cost) if told else tree, told))
+    return found
 
 
 def beliefs_of(tree: Tree, leaf: int, score_S: Floats | None = None, *, recovery: float = 0.0, luck: float = 0.0,
@@ -84,18 +110,16 @@ def _place(
     tree: Tree, beliefs_of_leaf: dict[int, Beliefs], error_rate: float, num: int, max_rollouts: int, overhead: float
 ) -> Growth:
     """Ask, for every attempt that is not decided, where its next rollout tells most a token."""
-    spent = dict.fromkeys(beliefs_of_leaf, 0)
     while True:
         wishes: set[int] = set()
         for leaf, beliefs in beliefs_of_leaf.items():
             nodes = sampled_path(tree, leaf)
             counts = _counts(tree, nodes)
-            if max(int(counts[1].sum()), spent[leaf]) >= max_rollouts:
+            if max(int(counts[1].sum()), _paid(tree, nodes)) + num > max_rollouts:
                 continue
             place = next_step(*counts, beliefs, _price(tree, nodes, overhead), error_rate)
             if place is not None:
                 wishes.add(nodes[place])
-                spent[leaf] += num
         if not wishes:
             return tree
         tree = yield tree, sorted(wishes)
@@ -120,6 +144,19 @@ def _counts(tree: Tree, nodes: Sequence[int]) -> tuple[Floats, Floats]:
     found = [[reward > 0.5 for reward in rewards[node]] for node in nodes[:-1]] + [[]]
     return np.array([sum(one) for one in found], dtype=np.float64), np.array(
         [len(one) for one in found], dtype=np.float64
+    )
+
+
+def _paid(tree: Tree, nodes: Sequence[int]) -> int:
+    """Restarts behind the steps of an attempt, scored or not."""
+    if tree.group_N is None:
+        return 0
+    group_N = tree.group_N
+    inner = set(nodes[:-1])
+    return sum(
+        int(parent) in inner and group_N[child] != group_N[parent]
+        for child, parent in enumerate(tree.parent_N)
+        if child
     )
 
 

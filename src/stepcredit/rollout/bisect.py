@@ -11,7 +11,9 @@ are restarts in groups of their own, as `credit/monte_carlo` reads them; `visits
 a policy gives none.
 Departs: `leaves` names the attempts that begin in the pool; a released implementation puts the selected rollout back and
 leaves N(s) as it was, and so selects one for ever: here a rollout is searched at most once, and an empty pool ends it.
-Resumes: a tree from an interrupted run is searched on with the counts it has; `keep` sees each tree after each round.
+A rollout whose first error its tree already shows has nothing to search and is not selected.
+Resumes: a search that an interrupted run began is finished first and not counted again; one counts as begun where its
+state was visited and a step of it has restarts. Then the pool is searched on; `keep` sees each tree after each round.
 Raises ValueError for knobs outside their range, and for a leaf that ends no wrong attempt.
 Degenerate: a problem whose attempts are all wrong, all right or unscored has nothing to select and comes back as it was; a
 state whose rollouts are all unscored ends its search undecided.
@@ -53,26 +55,51 @@ def bisect(trees: Sequence[Tree], *, policy: Policy, verify: Verifier, rng: Rng,
 
 
 def _searches(tree: Tree, wrong: list[int], num_searches: int, knobs: tuple[float, ...]) -> Growth:
-    """Select and search until the pool is empty or the searches are used up."""
+    """Finish what was begun, then select and search until the pool is empty or the searches are used up."""
     if tree.visits_N is None:
         tree = replace(tree, visits_N=np.zeros(tree.num_nodes, dtype=np.int64))
+    visits_N = tree.visits_N
+    assert visits_N is not None
+    values, asked = _values(tree), _asked(tree)
+    begun = [
+        one
+        for one in _pool(tree, values, wrong)
+        if visits_N[one[0]] and any(node in asked for node in _states(tree, one))
+    ]
+    for one in begun:
+        tree = yield from _search(tree, one)
+    closed: set[Rollout] = set(begun)
     assert tree.visits_N is not None
-    searched: set[Rollout] = set()
     for _ in range(num_searches - int(tree.visits_N.sum())):
-        pool = [one for one in _pool(tree, wrong) if one not in searched]
-        # Of a search that an interrupted run finished nothing is left to ask: it was counted then.
-        searched |= {one for one in pool if tree.visits_N[one[0]] and _next(tree, one) is None}
-        pool = [one for one in pool if one not in searched]
+        values, asked = _values(tree), _asked(tree)
+        pool = [one for one in _pool(tree, values, wrong) if one not in closed]
+        closed |= {one for one in pool if _next(tree, values, one) in asked | {None}}
+        pool = [one for one in pool if one not in closed]
         if not pool:
             break
-        chosen = pool[int(np.argmax(_scores(tree, pool, knobs)))]
-        searched.add(chosen)
+        chosen = pool[int(np.argmax(_scores(tree, values, pool, knobs)))]
+        closed.add(chosen)
+        assert tree.visits_N is not None
         visits_N = tree.visits_N.copy()
         visits_N[chosen[0]] += 1
-        tree, asked = replace(tree, visits_N=visits_N), None
-        while (node := _next(tree, chosen)) is not None and node != asked:
-            tree, asked = (yield tree, [node]), node
+        tree = yield from _search(replace(tree, visits_N=visits_N), chosen)
     return tree
+
+
+def _search(tree: Tree, rollout: Rollout) -> Growth:
+    """Ask until the first error is found; a state whose restarts are all unscored ends it undecided."""
+    while True:
+        node = _next(tree, _values(tree), rollout)
+        if node is None or node in _asked(tree):
+            return tree
+        tree = yield tree, [node]
+
+
+def _asked(tree: Tree) -> set[int]:
+    """States with restarts, scored or not."""
+    if tree.group_N is None:
+        return set()
+    return set(tree.parent_N[1:][tree.group_N[1:] != tree.group_N[tree.parent_N[1:]]].tolist()) - {0}
 
 
 def _values(tree: Tree) -> list[float]:
@@ -83,9 +110,9 @@ def _values(tree: Tree) -> list[float]:
     return [float(np.mean([reward > 0.5 for reward in found])) if found else np.nan for found in rewards]
 
 
-def _pool(tree: Tree, wrong: list[int]) -> list[Rollout]:
+def _pool(tree: Tree, value: Sequence[float], wrong: list[int]) -> list[Rollout]:
     """Wrong rollouts of states with 0 < MC < 1, in the order of their leaves; of the attempts, those asked for."""
-    value, reward_N, group_N, found = _values(tree), tree.reward_N, tree.group_N, []
+    reward_N, group_N, found = tree.reward_N, tree.group_N, []
     asked = set(wrong)
     own = set(attempts(tree))
     for leaf in tree.leaves:
@@ -100,10 +127,10 @@ def _pool(tree: Tree, wrong: list[int]) -> list[Rollout]:
     return found
 
 
-def _scores(tree: Tree, pool: list[Rollout], knobs: tuple[float, ...]) -> list[float]:
+def _scores(tree: Tree, value: Sequence[float], pool: list[Rollout], knobs: tuple[float, ...]) -> list[float]:
     """Q + U of every rollout; ties go to the earliest leaf."""
     alpha, beta, length_scale, exploration = knobs
-    value, visits_N = _values(tree), tree.visits_N
+    visits_N = tree.visits_N
     assert visits_N is not None
     found = []
     for state, leaf in pool:
@@ -113,14 +140,19 @@ def _scores(tree: Tree, pool: list[Rollout], knobs: tuple[float, ...]) -> list[f
     return found
 
 
-def _next(tree: Tree, rollout: Rollout) -> int | None:
-    """The state the search of a rollout asks for next; None where it has found the first error."""
+def _states(tree: Tree, rollout: Rollout) -> list[int]:
+    """The states of a rollout in question: its leaf is wrong, its beginning sound.
+
+    A step that the policy did not write is no state: its tool call stands for it.
+    """
     state, leaf = rollout
-    value, path = _values(tree), tree.path(leaf)
-    # The leaf is wrong, its state sound. A step the policy did not write is no state: its tool call stands for it.
-    states = [
-        node for node in path[path.index(state) + 1 if state else 0 :] if tree.steps[node].sampled and node != leaf
-    ]
+    path = tree.path(leaf)
+    return [node for node in path[path.index(state) + 1 if state else 0 :] if tree.steps[node].sampled and node != leaf]
+
+
+def _next(tree: Tree, value: Sequence[float], rollout: Rollout) -> int | None:
+    """The state the search of a rollout asks for next; None where it has found the first error."""
+    states = _states(tree, rollout)
     low, high = 0, len(states)
     while low < high:
         middle = (low + high) // 2

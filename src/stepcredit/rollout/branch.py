@@ -33,6 +33,7 @@ from stepcredit.core.registry import register
 from stepcredit.core.tree import prompt_step
 from stepcredit.core.types import Problem, Tree
 from stepcredit.rollout._branching import Start, Writing, continued, pruned
+from stepcredit.rollout._spent import judging
 
 Choose = Literal["random", "entropy", "judge"]
 
@@ -117,7 +118,7 @@ def _judged(trees: Sequence[Tree], judge: Judge) -> tuple[list[Tree], list[dict[
         cost = tree.cost
         for leaf in tree.leaves:
             judgment = next(judgments)
-            cost += judgment.cost
+            cost += judging(judgment)
             nodes = [node for node in tree.path(leaf) if tree.steps[node].sampled]
             if judgment.status == "scored":
                 for node, said in zip(nodes, judgment.step_scores_S, strict=True):

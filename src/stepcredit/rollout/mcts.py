@@ -14,7 +14,8 @@ is left out of the mean, never counted as 0. A sure end has the verifier's word 
 Departs: the first search values the prompt; an option that repeats its siblings `max_resamples` times more sends the
 search on among them, and its node looks again when its visits have doubled (the paper resamples, and does not say).
 Repeats are paid for: where options are few, `max_resamples` = 0 merges at once.
-Tree: the search in group 0 with `visits_N`; every fast rollout behind its node in a group of its own, without visits:
+Tree: the search in group 0 with `visits_N`; every fast rollout behind its node in a group of its own, without visits (one
+that wrote nothing is an empty step there; its attempt is verified without it):
 leave those out of a policy's update where `fast` is another policy. An unfinished leaf has the outcome "truncated".
 Cost: options, repeats and rollouts alike, as measured.
 Degenerate: an attempt that is over is visited again at no cost, its value backed up again.

@@ -6,12 +6,15 @@ Math-Shepherd, arXiv:2312.08935, section 3. A restart is a child of s that opens
 `credit/monte_carlo` and `credit/scan` read it; nodes that were there keep their numbers, so that a credit of the grown
 tree, cut to the old length, is one of the old tree. Nothing is verified here. Which steps: `nodes`, all of them if None.
 Nodes whose prefixes read the same are each restarted: sharing their rollouts would tie their noise.
+What the policy did not write right behind s, such as the result of its tool call, belongs to the prefix: every restart
+begins with a copy of it (of the first such child in s's own group), so that the attempt it ends reads as it was sampled.
 Raises ValueError for `num` below 1, an empty delimiter, or a node that cannot be restarted from.
 Degenerate: a tree of one-step attempts comes back as it was; a restart that writes nothing is one step with the text "".
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,8 +23,8 @@ import numpy as np
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.types import Cost, Outcome, Step, Tree
-from stepcredit.rollout._spent import generated
-from stepcredit.rollout.chains import _spent, _steps
+from stepcredit.rollout._spent import generated, spent
+from stepcredit.rollout.chains import _steps
 
 
 @register("rollout", paper="arXiv:2312.08935")
@@ -29,8 +32,8 @@ def restart(trees: Sequence[Tree], *, policy: Policy, rng: Rng, num: int = 8, no
             delimiter: str = "\n", prompt_end: str = "\n", stop: Sequence[str] = (), max_new_tokens: int = 256) -> list[Tree]:  # fmt: skip
     """Each tree with `num` restarts from each of its `nodes` (default: every sampled step that is no leaf).
 
-    A node's text is the prompt, `prompt_end` and its steps, each closed by the delimiter; all are asked in one call. The
-    policy's tokens are added to the trees' costs: generated ones as measured, forwarded ones by how much each tree asked.
+    A node's text is the prompt, `prompt_end` and its steps, each closed by the delimiter; all are asked in one call. What it
+    cost is added to the trees: generated tokens as measured, forwarded ones and seconds evenly among the nodes asked for.
     """
     if not delimiter or num < 1:
         raise ValueError(f"delimiter {delimiter!r}, num {num}; allowed: a string that is not empty, 1 or more")
@@ -45,19 +48,27 @@ def restart(trees: Sequence[Tree], *, policy: Policy, rng: Rng, num: int = 8, no
     asked = [(index, node) for index, own in enumerate(chosen) for node in own]
     if not asked:
         return list(trees)
-    before = _spent(policy)
-    prefixes = [_prefix(trees[index], node, prompt_end, delimiter) for index, node in asked]
+    before, start = spent(policy), time.perf_counter()
+    results = [_results(trees[index], node) for index, node in asked]
+    prefixes = [
+        _prefix(trees[index], node, prompt_end, delimiter) + "".join(step.text + delimiter for step in given)
+        for (index, node), given in zip(asked, results, strict=True)
+    ]
     groups = policy.sample(prefixes, num, rng, stop=stop, max_new_tokens=max_new_tokens)
-    spent = _spent(policy)
-    forwarded = (spent.forwarded_tokens - before.forwarded_tokens) / len(asked)
+    seconds = (time.perf_counter() - start) / len(asked)
+    forwarded = spent(policy).forwarded_tokens - before.forwarded_tokens
     ends = getattr(policy, "token_ends", None)
     grown: list[list[tuple[int, list[Step], Outcome | None]]] = [[] for _ in trees]
     costs = [Cost() for _ in trees]
-    for (index, node), group in zip(asked, groups, strict=True):
+    for place, ((index, node), given, group) in enumerate(zip(asked, results, groups, strict=True)):
         for one in group:
             cut = Outcome(status="truncated", verifier="rollout") if one.finish == "length" else None
-            grown[index].append((node, _steps(one, delimiter, ends), cut))
-        costs[index] += Cost(generated_tokens=sum(generated(one) for one in group), forwarded_tokens=round(forwarded))
+            grown[index].append((node, [*given, *_steps(one, delimiter, ends)], cut))
+        costs[index] += Cost(
+            generated_tokens=sum(generated(one) for one in group),
+            forwarded_tokens=forwarded // len(asked) + (place < forwarded % len(asked)),
+            seconds=seconds,
+        )
     return [_grown(tree, own, cost) for tree, own, cost in zip(trees, grown, costs, strict=True)]
 
 
@@ -68,6 +79,21 @@ def _startable(tree: Tree) -> list[int]:
 
 def _prefix(tree: Tree, node: int, prompt_end: str, delimiter: str) -> str:
     return tree.problem.prompt + prompt_end + "".join(step.text + delimiter for step in tree.solution(node))
+
+
+def _results(tree: Tree, node: int) -> list[Step]:
+    """What stands behind a node before the policy writes again."""
+    found: list[Step] = []
+    while True:
+        own = [
+            child
+            for child in np.flatnonzero(tree.parent_N == node).tolist()
+            if not tree.steps[child].sampled and (tree.group_N is None or tree.group_N[child] == tree.group_N[node])
+        ]
+        if not own:
+            return found
+        node = own[0]
+        found.append(tree.steps[node])
 
 
 def _grown(tree: Tree, restarts: Sequence[tuple[int, list[Step], Outcome | None]], cost: Cost) -> Tree:

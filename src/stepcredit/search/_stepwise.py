@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from stepcredit.core.protocols import Judge, Policy, Rng, Solution
 from stepcredit.core.tree import prompt_step
-from stepcredit.core.types import Cost, Judgment, Outcome, Problem, Step, Tree
+from stepcredit.core.types import Cost, Judgment, Problem, Step, Tree
 from stepcredit.rollout._mcts_options import Option, Writing, draw
-from stepcredit.rollout._spent import spent
-
-TRUNCATED = Outcome(status="truncated", verifier="rollout")
+from stepcredit.rollout._mcts_tree import TRUNCATED
+from stepcredit.rollout._spent import judging, spent
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,5 +100,5 @@ def judge_all(judge: Judge, asked: Sequence[tuple[Sprout, Solution]]) -> list[Ju
         return []
     found = judge([(sprout.problem, steps) for sprout, steps in asked])
     for (sprout, _), judgment in zip(asked, found, strict=True):
-        sprout.cost += judgment.cost if judgment.cost.judge_calls else replace(judgment.cost, judge_calls=1)
+        sprout.cost += judging(judgment)
     return found

@@ -14,10 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from stepcredit.core.protocols import Judge, Policy, Rng, Solution
+from stepcredit.core.protocols import Judge, Policy, Rng
 from stepcredit.core.registry import register
-from stepcredit.core.types import Cost, Outcome, Problem
-from stepcredit.rollout._mcts import Critics, Ends, grow, judging
+from stepcredit.core.types import Problem
+from stepcredit.rollout._mcts import Critics, grow
 from stepcredit.rollout._mcts_options import Writing
 from stepcredit.rollout._mcts_tree import Growth, Settings
 from stepcredit.search._pick import one_of
@@ -36,18 +36,9 @@ def guided_mcts(problems: Sequence[Problem], *, policy: Policy, judge: Judge, rn
     settings = Settings(num_searches, num_rollouts, exploration, importance, min_children, max_children, root_min_children,
                         root_max_children, merge_distance, max_resamples, weights, max_steps, token_budget)  # fmt: skip
     writing = Writing(delimiter, prompt_end, tuple(stop), max_new_tokens, option_pattern, end_pattern)
-    trees = grow(problems, policy=policy, fast=fast, critics=Critics(_scored(judge), judge, judge), rng=rng,
+    trees = grow(problems, policy=policy, fast=fast, critics=Critics(None, judge, judge), rng=rng,
                  writing=writing, settings=settings, folder=folder)  # fmt: skip
     return [Found(tree.tree(), _answer(tree, rng)) for tree in trees]
-
-
-def _scored(judge: Judge) -> Ends:
-    def ends(problem: Problem, attempts: Sequence[Solution]) -> tuple[list[tuple[float, Outcome | None]], Cost]:
-        found = judge([(problem, attempt) for attempt in attempts])
-        scores = [one.score if one.status == "scored" else math.nan for one in found]
-        return [(score, None) for score in scores], sum((judging(one) for one in found), Cost())
-
-    return ends
 
 
 def _answer(tree: Growth, rng: Rng) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stepcredit.judge._prefix import MIN_SAVED, Segment, batches, chunks, in_order, plan, prefix_length, segments
+from stepcredit.core.shared_prefixes import MIN_SAVED, Segment, batches, chunks, in_order, plan, prefix_length, segments
 
 
 def rows(*texts):

@@ -1,7 +1,7 @@
 """Keys and values of tokens already read, one slot a token: attempts with a common beginning hold the same slots.
 
 An attempt's past is its slots in order, so a branch costs one array of integers and nothing is copied until it is read.
-Tensors are touched through their own methods alone; use it inside `StepScorer.reading`.
+Tensors are touched through their own methods alone; use it where no gradients are kept.
 """
 
 from __future__ import annotations
