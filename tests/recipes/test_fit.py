@@ -17,7 +17,8 @@ from stepcredit.core.tree import star
 from stepcredit.judge._manifest import load_manifest
 from stepcredit.judge.head import ScorerJudge, quiet
 from stepcredit.judge.shared_head import SharedHeadScorer
-from stepcredit.recipes._fit import Backbone, Budget, Teaching, fit_scorer, save_scorer
+from stepcredit.recipes._fit import Backbone, Budget, Teaching, fit_scorer
+from stepcredit.recipes._save import save_scorer
 from stepcredit.recipes._sprm_filter import sprm_filter
 from stepcredit.train.tiny import build_tokenizer, tiny_config
 

@@ -114,19 +114,19 @@ def test_data_that_cannot_teach_is_a_failure_with_its_reason_and_no_number(tmp_p
 def test_a_table_learns_the_labels_of_each_text_and_keeps_its_start_for_others() -> None:
     given = attempts_of(Setting(), 60, 4, seed=6)
     train = [until_first_error(record) for record in given.train]
-    judge, _ = fit_lookup(train, teaching=Teaching(credit="oracle", chain_labels=True), budget=BUDGET, seed=1)
+    table, _ = fit_lookup(train, teaching=Teaching(credit="oracle", chain_labels=True), budget=BUDGET, seed=1)
     told: dict[str, float] = {}
     wrong = {
         step.text for r in given.train for n, step in enumerate(r.tree.steps) if r.credits["truth"].values_N[n] == 0
     }
     for record in given.train:
         for leaf in record.tree.leaves:
-            (one,) = judge([(record.tree.problem, record.tree.solution(leaf))])
+            (one,) = table.judge([(record.tree.problem, record.tree.solution(leaf))])
             told |= dict(zip((s.text for s in record.tree.solution(leaf)), one.local_scores_S, strict=True))
     seen = {step.text for r in train for n, step in enumerate(r.tree.steps) if r.credits["oracle"].weight_N[n] > 0}
     right = [text for text in told if text in seen and (told[text] < 0.5) == (text in wrong)]
     assert len(right) / len(seen & set(told)) > 0.95
-    (unknown,) = judge([(given.train[0].tree.problem, (Step("never seen"),))])
+    (unknown,) = table.judge([(given.train[0].tree.problem, (Step("never seen"),))])
     base = np.mean([o.reward for r in train for o in r.tree.outcomes if o is not None])
     # An unseen text has the head's start: the keep at which a mean attempt has the base rate.
     mean_steps = np.mean([len(r.tree.path(leaf)) for r in train for leaf in r.tree.leaves])

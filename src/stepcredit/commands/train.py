@@ -119,7 +119,8 @@ def run(  # noqa: D417  # the parser fills in what is not described
     from stepcredit.commands import _show, _threshold, _torch
     from stepcredit.core import registry
     from stepcredit.core.layout import Layout
-    from stepcredit.recipes._fit import Backbone, Budget, Teaching, check_phases, fit_scorer, save_scorer
+    from stepcredit.recipes._fit import Backbone, Budget, Teaching, check_phases, fit_scorer
+    from stepcredit.recipes._save import save_scorer
 
     if credit == "truth":
         raise ValueError(
@@ -203,7 +204,8 @@ def _rows(source: str, reading: Reading) -> list[Record]:
 def _linear(source: str, reading: Reading, target: Path, teaching: Any, choose_on: str | None, seed: int) -> None:
     from stepcredit.commands import _threshold
     from stepcredit.judge.linear import LinearScorer
-    from stepcredit.recipes._fit import identifiability, save_scorer
+    from stepcredit.recipes._fit import identifiability
+    from stepcredit.recipes._save import save_scorer
 
     marked = _threshold.marked(choose_on, teaching.readout, reading)
     rows = _rows(source, reading)

@@ -17,7 +17,8 @@ from stepcredit.core.types import Cost, Judgment, Record
 from stepcredit.data import read, write
 from stepcredit.evaluate import process
 from stepcredit.recipes import _plans
-from stepcredit.recipes._fit import Backbone, Budget, Teaching, fit_scorer, save_scorer
+from stepcredit.recipes._fit import Backbone, Budget, Teaching, fit_scorer
+from stepcredit.recipes._save import save_scorer
 
 MAX_TOKENS = 1024
 

@@ -201,9 +201,9 @@ class Cells:
             return ScorerJudge(done.scorer), done.lines, float(done.fit.cost.forwarded_tokens)
         from stepcredit.recipes._lookup import fit_lookup
 
-        judge, fit = fit_lookup(records, teaching=teaching, budget=self.budget, seed=self.seed)
-        lines = identifiability(records, judge, judge.readout, teaching, self.seed)
-        return judge, [*lines, *fit.warnings], float(fit.cost.forwarded_tokens)
+        table, fit = fit_lookup(records, teaching=teaching, budget=self.budget, seed=self.seed)
+        lines = identifiability(records, table.judge, table.readout, teaching, self.seed)
+        return table.judge, [*lines, *fit.warnings], float(fit.cost.forwarded_tokens)
 
 
 def _only(credit: Credit, use_N: Bools) -> Credit:

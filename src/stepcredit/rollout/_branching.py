@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 
 from stepcredit.core.protocols import Policy, Rng
-from stepcredit.core.types import Completion, Cost, Outcome, Step, Tree
+from stepcredit.core.types import Completion, Cost, Step, Tree
+from stepcredit.rollout._paths import TRUNCATED, Start, extended, written
 from stepcredit.rollout._spent import generated, spent
 from stepcredit.rollout.chains import _steps
-from stepcredit.rollout.restart import _prefix
-
-Start = tuple[int, int]  # a node to continue from, and the tree that the continuation belongs to
 
 
 @dataclass(frozen=True)
@@ -45,16 +43,19 @@ def continued(trees: Sequence[Tree], starts: Sequence[Sequence[Start]], own: Wri
     if not total:
         return list(trees)
     began, before = time.perf_counter(), spent(own.policy).forwarded_tokens
-    written = _written(trees, starts, own)
+    answers = _answers(trees, starts, own)
     seconds, forwarded = time.perf_counter() - began, spent(own.policy).forwarded_tokens - before
     ends, done, grown = getattr(own.policy, "token_ends", None), 0, []
     for index, (tree, here) in enumerate(zip(trees, starts, strict=True)):
         share = forwarded * (done + len(here)) // total - forwarded * done // total  # the shares add up
         done += len(here)
-        found = [(start, written[index, start[0]].pop(0)) for start in here]
+        found = [(start, answers[index, start[0]].pop(0)) for start in here]
         cost = Cost(sum(generated(one) for _, one in found), share, seconds=seconds * len(here) / total)
-        paths = [(start, _pieces(one, own.delimiter, ends), one.finish == "length") for start, one in found]
-        grown.append(_extended(tree, paths, cost))
+        paths = [
+            (start, _pieces(one, own.delimiter, ends), TRUNCATED if one.finish == "length" else None)
+            for start, one in found
+        ]
+        grown.append(extended(tree, paths, cost))
     return grown
 
 
@@ -77,18 +78,21 @@ def pruned(tree: Tree, num_leaves: int, rng: Rng) -> Tree:
                    parent_N=np.array([-1, *new_N[tree.parent_N[kept[1:]]]]), group_N=tree.group_N[kept])  # fmt: skip
 
 
-def _written(
+def _answers(
     trees: Sequence[Tree], starts: Sequence[Sequence[Start]], own: Writing
 ) -> dict[tuple[int, int], list[Completion]]:
     """The completions of each chosen node of each tree."""
     wanted = [Counter(node for node, _ in here) for here in starts]
-    written: dict[tuple[int, int], list[Completion]] = {}
+    found: dict[tuple[int, int], list[Completion]] = {}
     for num in sorted({num for here in wanted for num in here.values()}):
         asked = [(index, node) for index, here in enumerate(wanted) for node in sorted(here) if here[node] == num]
-        prefixes = [_prefix(trees[index], node, own.prompt_end, own.delimiter) for index, node in asked]
+        prefixes = [
+            written(trees[index].problem, trees[index].solution(node), own.prompt_end, own.delimiter)
+            for index, node in asked
+        ]
         groups = own.policy.sample(prefixes, num, own.rng, stop=own.stop, max_new_tokens=own.max_new_tokens)
-        written.update((key, list(group)) for key, group in zip(asked, groups, strict=True))
-    return written
+        found.update((key, list(group)) for key, group in zip(asked, groups, strict=True))
+    return found
 
 
 def _pieces(one: Completion, delimiter: str, ends: Any) -> list[Step]:
@@ -97,22 +101,3 @@ def _pieces(one: Completion, delimiter: str, ends: Any) -> list[Step]:
     if one.token_ids is None and one.logprobs is not None and len(one.logprobs) == len(steps):
         return [replace(step, logprobs=(logprob,)) for step, logprob in zip(steps, one.logprobs, strict=True)]
     return steps
-
-
-def _extended(tree: Tree, paths: Sequence[tuple[Start, list[Step], bool]], cost: Cost) -> Tree:
-    """The tree with each path behind its start; a path that was cut ends truncated."""
-    assert tree.group_N is not None
-    steps, parents, outcomes = list(tree.steps), tree.parent_N.tolist(), list(tree.outcomes)
-    groups = tree.group_N.tolist()
-    for (node, group), own, cut in paths:
-        parent = node
-        for step in own:
-            steps.append(step)
-            parents.append(parent)
-            outcomes.append(None)
-            groups.append(group)
-            parent = len(steps) - 1
-        if cut:
-            outcomes[-1] = Outcome(status="truncated", verifier="rollout")
-    return replace(tree, steps=tuple(steps), parent_N=np.array(parents), outcomes=tuple(outcomes),
-                   group_N=np.array(groups), cost=tree.cost + cost)  # fmt: skip

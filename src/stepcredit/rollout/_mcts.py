@@ -18,8 +18,9 @@ from stepcredit.core.rng import rng as stream
 from stepcredit.core.types import Cost, Judgment, Outcome, Problem, Step, Tree
 from stepcredit.rollout._mcts_log import Log
 from stepcredit.rollout._mcts_options import Option, Writing, draw, edit_distance
-from stepcredit.rollout._mcts_tree import TRUNCATED, Growth, Settings, Visit
+from stepcredit.rollout._mcts_tree import Growth, Settings, Visit
 from stepcredit.rollout._mcts_tree import Rollout as Rolled
+from stepcredit.rollout._paths import TRUNCATED
 from stepcredit.rollout._spent import generated, judging, spent
 from stepcredit.rollout.chains import _steps
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.types import Completion, Cost, Problem, Step
+from stepcredit.rollout._paths import written
 from stepcredit.rollout._spent import generated
 
 T = TypeVar("T", int, float)
@@ -51,7 +52,7 @@ class Writing:
 
     def prefix(self, problem: Problem, steps: Sequence[Step]) -> str:
         """The text a policy goes on from: prompt, its end, and the steps, each closed by the delimiter."""
-        return problem.prompt + self.prompt_end + "".join(step.text + self.delimiter for step in steps)
+        return written(problem, steps, self.prompt_end, self.delimiter)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ import numpy as np
 
 from stepcredit.core.tree import prompt_step
 from stepcredit.core.types import Cost, Outcome, Problem, Step, Tree
+from stepcredit.rollout._paths import TRUNCATED
 
-TRUNCATED = Outcome(status="truncated", verifier="rollout")
 CRITICS = ("value", "prm", "outcome")
 
 

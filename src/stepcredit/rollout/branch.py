@@ -32,7 +32,8 @@ from stepcredit.core.protocols import Judge, Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.tree import prompt_step
 from stepcredit.core.types import Problem, Tree
-from stepcredit.rollout._branching import Start, Writing, continued, pruned
+from stepcredit.rollout._branching import Writing, continued, pruned
+from stepcredit.rollout._paths import Start
 from stepcredit.rollout._spent import judging
 
 Choose = Literal["random", "entropy", "judge"]

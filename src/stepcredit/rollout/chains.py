@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.tree import star
-from stepcredit.core.types import Completion, Cost, Outcome, Problem, Step, Tree
+from stepcredit.core.types import Completion, Cost, Problem, Step, Tree
+from stepcredit.rollout._paths import TRUNCATED
 from stepcredit.rollout._spent import generated, spent
 
 
@@ -49,7 +50,7 @@ def chains(problems: Sequence[Problem], *, policy: Policy, rng: Rng, num: int = 
             forwarded_tokens=forwarded // len(problems) + (index < forwarded % len(problems)),
             seconds=seconds,
         )
-        outcomes = [Outcome(status="truncated", verifier="rollout") if c.finish == "length" else None for c in group]
+        outcomes = [TRUNCATED if c.finish == "length" else None for c in group]
         trees.append(star(problem, [_steps(c, delimiter, ends) for c in group], outcomes, cost=cost))
     return trees
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.types import Cost, Outcome, Step, Tree
+from stepcredit.rollout._paths import TRUNCATED, Start, extended, written
 from stepcredit.rollout._spent import generated, spent
 from stepcredit.rollout.chains import _steps
 
@@ -51,34 +51,32 @@ def restart(trees: Sequence[Tree], *, policy: Policy, rng: Rng, num: int = 8, no
     before, start = spent(policy), time.perf_counter()
     results = [_results(trees[index], node) for index, node in asked]
     prefixes = [
-        _prefix(trees[index], node, prompt_end, delimiter) + "".join(step.text + delimiter for step in given)
+        written(trees[index].problem, [*trees[index].solution(node), *given], prompt_end, delimiter)
         for (index, node), given in zip(asked, results, strict=True)
     ]
     groups = policy.sample(prefixes, num, rng, stop=stop, max_new_tokens=max_new_tokens)
     seconds = (time.perf_counter() - start) / len(asked)
     forwarded = spent(policy).forwarded_tokens - before.forwarded_tokens
     ends = getattr(policy, "token_ends", None)
-    grown: list[list[tuple[int, list[Step], Outcome | None]]] = [[] for _ in trees]
+    paths: list[list[tuple[Start, list[Step], Outcome | None]]] = [[] for _ in trees]
+    first = [1 + (0 if tree.group_N is None else int(tree.group_N.max())) for tree in trees]
     costs = [Cost() for _ in trees]
     for place, ((index, node), given, group) in enumerate(zip(asked, results, groups, strict=True)):
         for one in group:
-            cut = Outcome(status="truncated", verifier="rollout") if one.finish == "length" else None
-            grown[index].append((node, [*given, *_steps(one, delimiter, ends)], cut))
+            start_at = (node, first[index] + len(paths[index]))  # a group of its own
+            cut = TRUNCATED if one.finish == "length" else None
+            paths[index].append((start_at, [*given, *_steps(one, delimiter, ends)], cut))
         costs[index] += Cost(
             generated_tokens=sum(generated(one) for one in group),
             forwarded_tokens=forwarded // len(asked) + (place < forwarded % len(asked)),
             seconds=seconds,
         )
-    return [_grown(tree, own, cost) for tree, own, cost in zip(trees, grown, costs, strict=True)]
+    return [extended(tree, own, cost) for tree, own, cost in zip(trees, paths, costs, strict=True)]
 
 
 def _startable(tree: Tree) -> list[int]:
     leaves = set(tree.leaves)
     return [node for node in range(1, tree.num_nodes) if tree.steps[node].sampled and node not in leaves]
-
-
-def _prefix(tree: Tree, node: int, prompt_end: str, delimiter: str) -> str:
-    return tree.problem.prompt + prompt_end + "".join(step.text + delimiter for step in tree.solution(node))
 
 
 def _results(tree: Tree, node: int) -> list[Step]:
@@ -94,20 +92,3 @@ def _results(tree: Tree, node: int) -> list[Step]:
             return found
         node = own[0]
         found.append(tree.steps[node])
-
-
-def _grown(tree: Tree, restarts: Sequence[tuple[int, list[Step], Outcome | None]], cost: Cost) -> Tree:
-    """The tree with the restarts behind its nodes, each in a group of its own."""
-    steps, parents, outcomes = list(tree.steps), tree.parent_N.tolist(), list(tree.outcomes)
-    groups = [0] * tree.num_nodes if tree.group_N is None else tree.group_N.tolist()
-    group = max(groups)
-    for node, own, outcome in restarts:
-        group, parent = group + 1, node
-        for place, step in enumerate(own):
-            steps.append(step)
-            parents.append(parent)
-            outcomes.append(outcome if place == len(own) - 1 else None)
-            groups.append(group)
-            parent = len(steps) - 1
-    return replace(tree, steps=tuple(steps), parent_N=np.array(parents), outcomes=tuple(outcomes),
-                   group_N=np.array(groups), visits_N=None, cost=tree.cost + cost)  # fmt: skip

@@ -11,7 +11,7 @@ from stepcredit.core.protocols import Judge, Policy, Rng, Solution
 from stepcredit.core.tree import prompt_step
 from stepcredit.core.types import Cost, Judgment, Problem, Step, Tree
 from stepcredit.rollout._mcts_options import Option, Writing, draw
-from stepcredit.rollout._mcts_tree import TRUNCATED
+from stepcredit.rollout._paths import TRUNCATED
 from stepcredit.rollout._spent import judging, spent
 
 

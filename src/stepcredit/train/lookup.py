@@ -10,7 +10,6 @@ a step: for worlds with few distinct steps. Ours, a control. Degenerate: an atte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,12 +44,7 @@ class Lookup(nn.Module):
         found: Tensor = self.start + self.table(token_ids_BT.gather(1, read_BS.long()))
         return found
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """A module for the trainer; a Judge for a list of attempts."""
-        if len(args) == 1 and not kwargs and not isinstance(args[0], Tensor):
-            return self._judged(args[0])
-        return super().__call__(*args, **kwargs)
-
-    def _judged(self, attempts: Sequence[tuple[Problem, Solution]]) -> list[Judgment]:
+    def judge(self, attempts: Sequence[tuple[Problem, Solution]]) -> list[Judgment]:
+        """A Judge: what the table says of each attempt."""
         weight = (self.start + self.table.weight).detach().double().numpy()
         return [judgment(weight[one.token_ids_T], self.readout) for one in self.encode(attempts)]
