@@ -8,7 +8,7 @@ back (modulo 2); in `habits` most slips are fixed wrong facts, so values differ 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from stepcredit.core.rng import rng
 from stepcredit.core.tree import first_error
 from stepcredit.core.truth import verified
 from stepcredit.core.types import Judgment, Problem, Record, Step, Tree
+from stepcredit.rollout._length import step_tokens
 from stepcredit.rollout.chains import chains
 
 WORLDS: dict[str, dict[str, Any]] = {
@@ -40,7 +41,10 @@ class World:
     trees: list[Tree]
     leaves: list[int]
     truth: list[int]
-    ceiling: list[bool]
+    ceiling: list[bool]  # would perfect knowledge of the values find it; empty where nobody has that
+    judge: Any = None  # where one was taught; else it is simulated
+    max_new_tokens: int = 256
+    shares: dict[str, float] = field(default_factory=dict)
 
 
 def world(name: str, num: int, num_ops: int, seed: int) -> World:
@@ -66,18 +70,24 @@ def world(name: str, num: int, num_ops: int, seed: int) -> World:
         lines = [tree.problem.prompt, *(step.text for step in steps)]
         value_S = policy.value(["\n".join(lines[: end + 1]) + "\n" for end in range(len(lines))])
         ceiling.append(int(np.argmin(np.diff(value_S))) == truth[-1])
-    if len(trees) < num:
-        raise ValueError(f"{num} problems asked, {len(trees)} of {2 * num} have right and wrong attempts")
+    check_enough(num, len(trees), 2 * num)
     return World(name, policy, task.verify, trees, leaves, truth, ceiling)
 
 
+def check_enough(num: int, num_found: int, num_tried: int) -> None:
+    """Raise ValueError where fewer problems than asked have right and wrong attempts."""
+    if num_found < num:
+        raise ValueError(f"{num} problems asked, {num_found} of {num_tried} have right and wrong attempts")
+
+
 def behind(tree: Tree, node: int) -> list[tuple[bool, int]]:
-    """The restarts of a node in the order they were grown: is it right, how many lines it wrote."""
+    """The restarts of a node in the order they were grown: is it right, how many tokens it wrote; a line where a policy tells none."""
     assert tree.group_N is not None
     group_N = tree.group_N
     starts = [n for n in range(1, tree.num_nodes) if tree.parent_N[n] == node and group_N[n] != group_N[node]]
     ends = [int(np.flatnonzero(group_N == group_N[start])[-1]) for start in starts]
-    return [(bool(tree.reward_N[end] > 0.5), end - start + 1) for start, end in zip(starts, ends, strict=True)]
+    return [(bool(tree.reward_N[end] > 0.5), step_tokens(tree.steps[start : end + 1]))
+            for start, end in zip(starts, ends, strict=True)]  # fmt: skip
 
 
 def told(own: World, seed: int, hit: float) -> Any:

@@ -1,13 +1,15 @@
-"""B5: generated tokens to find the first error of an attempt, for the same accuracy, in worlds whose values are exact.
+"""B5: generated tokens to find the first error of an attempt, for the same accuracy.
 
-    world      attempts of 8 or 16 lines in the worlds of `_labels`; a wrong one a problem, of those with right and wrong among 16
-    accuracy   share of attempts whose first wrong line is found;   tokens: lines written by rollouts, per attempt
+    world      attempts of 8 or 16 lines, in the exact worlds of `_labels` and those of a small language model, `_labels_lm` (lm_*);
+               a wrong one a problem, of those with right and wrong among 16
+    accuracy   share of attempts whose first wrong line is found;   tokens: written by rollouts, per attempt (exact worlds: lines)
     reach      the cheapest setting of a method's dial whose accuracy is at least .90 or .95, chosen again in every resample
 
-What a perfect knowledge of the values would reach is `ceiling`: the largest drop of the exact value.
+What a perfect knowledge of the values would reach is `ceiling`: the largest drop of the exact value, in the exact worlds.
 Dials: rollouts a step (Math-Shepherd, hard: the first step that no rollout survives; soft: the largest drop, at the first
 step from the success rate of the given attempts), rollouts a state (OmegaPRM's search of the attempt, as `rollout/bisect`), stated error rate (`rollout/adaptive`; its prior uniform,
-or of a simulated judge that points at the right step in half of the attempts and at any step in the others).
+or of a judge: simulated, pointing at the right step in half of the attempts and at any step in the others; for the language model
+taught by the outcomes of 6,400 other attempts).
 The attempts themselves are given to all and cost nothing; nor is what a judge reads or writes counted: the rows of
 `adaptive_judged` and `adaptive_misled` are tokens of rollouts alone. A ratio to 8 rollouts a step or state has a row only
 where these reach the target. A method that reaches a target at no setting has no row for it:
@@ -23,13 +25,14 @@ from typing import Any
 
 import numpy as np
 from _labels import JUDGE, RECOVERY, World, behind, told, world
+from _labels_lm import LM_WORLDS, TOLD, lm_world
 from _measure import Row, row
 
 from stepcredit.core.change_point import Beliefs, posterior
 from stepcredit.core.rng import rng
 from stepcredit.core.stats import clustered_bootstrap, rate
-from stepcredit.core.types import Floats, Tree
-from stepcredit.rollout._grow import _verified
+from stepcredit.core.truth import verified
+from stepcredit.core.types import Floats, Record, Tree
 from stepcredit.rollout.adaptive import adaptive, beliefs_of, sampled_path
 from stepcredit.rollout.bisect import bisect
 from stepcredit.rollout.restart import restart
@@ -37,8 +40,12 @@ from stepcredit.rollout.restart import restart
 EXPECTATION = """No recovery, habits, wiped: adaptive reaches .95 for under 1/8 of the tokens of Math-Shepherd at K = 8 and
 under 1/2 of OmegaPRM at k = 8; against OmegaPRM at its own cheapest k the ratio lies between 1 and 2. Lucky: the hard
 rules never reach .90 at any dial; adaptive, told the rate, does at 8 lines at most, and for more than 1/8. A judge that is
-right half of the time saves a quarter of the tokens or more; one that is not costs some, and never the accuracy."""
-RUNS = (("none", 8), ("none", 16), ("wiped", 8), ("lucky", 8), ("habits", 8))
+right half of the time saves a quarter of the tokens or more; one that is not costs some, and never the accuracy.
+The language model, expected before it was run: as in the exact worlds, with a little less accuracy throughout where now and
+then a broken chain recovers (lm_none): adaptive reaches .90 for under 1/8 of Math-Shepherd at K = 8, and misses .95 if one
+broken chain in thirty recovers; the taught judge halves its tokens. lm_lucky: the hard rules never reach .90, adaptive does, for
+more than 1/8; the taught judge knows the few lines there are, and needs next to no rollout."""
+RUNS = (("none", 8), ("none", 16), ("wiped", 8), ("lucky", 8), ("habits", 8), ("lm_none", 8), ("lm_lucky", 8))
 ROLLOUTS = (1, 2, 3, 4, 6, 8, 12)
 RATES = (0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01)
 TARGETS = (0.90, 0.95)
@@ -54,11 +61,12 @@ def every_step(own: World, seed: int) -> dict[str, Dial]:
     soft: Dial = {num: ([], []) for num in ROLLOUTS}
     nodes = [list(tree.path(leaf))[:-1] for tree, leaf in zip(own.trees, own.leaves, strict=True)]
     grown = restart(
-        own.trees, policy=own.policy, rng=rng(seed, "labels", own.name, "every"), num=max(ROLLOUTS), nodes=nodes
-    )
+        own.trees, policy=own.policy, rng=rng(seed, "labels", own.name, "every"), num=max(ROLLOUTS), nodes=nodes,
+        max_new_tokens=own.max_new_tokens,
+    )  # fmt: skip
     for before, after, path, truth in zip(own.trees, grown, nodes, own.truth, strict=True):
         prompt = success_rate(before)
-        tree = _verified(after, before, own.verify)
+        tree = verified(Record(after), own.verify).tree
         found = [behind(tree, node) for node in path]
         for num in ROLLOUTS:
             tokens = sum(lines for one in found for _, lines in one[:num])
@@ -81,7 +89,7 @@ def searched(own: World, seed: int) -> Dial:
     dial: Dial = {num: ([], []) for num in ROLLOUTS}
     for num in ROLLOUTS:
         grown = bisect(own.trees, policy=own.policy, verify=own.verify, rng=rng(seed, "labels", own.name, "bisect", num),
-                       num=num, num_searches=1, leaves=[[leaf] for leaf in own.leaves])  # fmt: skip
+                       num=num, num_searches=1, leaves=[[leaf] for leaf in own.leaves], max_new_tokens=own.max_new_tokens)  # fmt: skip
         for before, tree, leaf, truth in zip(own.trees, grown, own.leaves, own.truth, strict=True):
             alive = [any(right for right, _ in behind(tree, node)) for node in tree.path(leaf)[:-1]]
             place = max((step + 1 for step, sound in enumerate(alive) if sound), default=0)
@@ -90,12 +98,11 @@ def searched(own: World, seed: int) -> Dial:
     return dial
 
 
-def tested(own: World, seed: int, hit: float | None, **knobs: Any) -> Dial:
+def tested(own: World, seed: int, judge: Any = None, name: str = "None", **knobs: Any) -> Dial:
     """Adaptive: run to the smallest stated rate; what it would have said at a larger one is read on the way there."""
-    judge = None if hit is None else told(own, seed, hit)
     grown = adaptive(own.trees, policy=own.policy, verify=own.verify,
-                     rng=rng(seed, "labels", own.name, "adaptive", str(hit)), error_rate=min(RATES),
-                     judge=judge, leaves=[[leaf] for leaf in own.leaves], **knobs)  # fmt: skip
+                     rng=rng(seed, "labels", own.name, "adaptive", name), error_rate=min(RATES),
+                     max_new_tokens=own.max_new_tokens, judge=judge, leaves=[[leaf] for leaf in own.leaves], **knobs)  # fmt: skip
     dial: Dial = {stated: ([], []) for stated in RATES}
     knobs.pop("max_rollouts", None)
     for before, tree, leaf, truth in zip(own.trees, grown, own.leaves, own.truth, strict=True):
@@ -158,15 +165,18 @@ def tokens_at(dials: Mapping[str, Dial], name: str, setting: float, target: floa
 
 def measure(name: str, num: int, num_ops: int, seed: int) -> tuple[dict[str, Dial], World]:
     """All methods on the same attempts."""
-    own = world(name, num, num_ops, seed)
-    knobs = {"recovery": RECOVERY[name], "profile": "chain" if RECOVERY[name] else "flat"}
+    own = lm_world(name, num, num_ops, seed) if name in LM_WORLDS else world(name, num, num_ops, seed)
+    recovery = (RECOVERY | TOLD)[name]
+    knobs = {"recovery": recovery, "profile": "chain" if recovery else "flat"}
     dials = {
         **every_step(own, seed),
         "omegaprm": searched(own, seed),
-        "adaptive": tested(own, seed, None, **knobs),
-        "adaptive_judged": tested(own, seed, JUDGE, **knobs),
-        "adaptive_misled": tested(own, seed, 0.0, **knobs),
+        "adaptive": tested(own, seed, **knobs),
     }
+    if own.judge is not None:
+        return dials | {"adaptive_judged": tested(own, seed, own.judge, "taught", **knobs)}, own
+    for which, hit in (("adaptive_judged", JUDGE), ("adaptive_misled", 0.0)):
+        dials[which] = tested(own, seed, told(own, seed, hit), str(hit), **knobs)
     return dials, own
 
 
@@ -182,8 +192,8 @@ def rows(where: str, dials: Mapping[str, Dial], own: World, seed: int) -> tuple[
         else:
             never.append(f"{where} {name}")
 
-    right = sum(own.ceiling)
-    found.append(row(f"b5_{where}_ceiling", rate(right, num, "share found by the exact values")))
+    if own.ceiling:
+        found.append(row(f"b5_{where}_ceiling", rate(sum(own.ceiling), num, "share found by the exact values")))
     for name, dial in dials.items():
         best = max(dial, key=lambda setting: np.mean(dial[setting][0]))
         found.append(row(f"b5_{where}_{name}_best", rate(sum(dial[best][0]), num, f"share found, dial at {best:g}")))
@@ -212,11 +222,14 @@ def run(num: int, runs: Sequence[tuple[str, int]] = RUNS, seed: int = 500) -> tu
     found: list[Row] = []
     never: list[str] = []
     curves: dict[str, object] = {}
+    shares: dict[str, object] = {}
     for name, num_ops in runs:
         dials, own = measure(name, num, num_ops, seed)
         more, missed = rows(f"{name}_{num_ops}", dials, own, seed)
         found += more
         never += missed
+        if own.shares:
+            shares[f"{name}_{num_ops}"] = {what: round(share, 4) for what, share in own.shares.items()}
         curves[f"{name}_{num_ops}"] = {
             method: {
                 f"{setting:g}": [round(float(np.mean(each)), 3) for each in pair] for setting, pair in dial.items()
@@ -226,4 +239,5 @@ def run(num: int, runs: Sequence[tuple[str, int]] = RUNS, seed: int = 500) -> tu
     for theirs in ("math_shepherd", "omegaprm"):
         found += [{**one, "name": f"b5_vs_{theirs}"} for one in found if one["name"] == f"b5_none_16_vs_{theirs}_95"]
     return found, {"attempts": num, "seed": seed, "never_reached": never, "share_found_and_tokens": curves,
+                   "language_models": shares,
                    "expectation": " ".join(EXPECTATION.split())}  # fmt: skip

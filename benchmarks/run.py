@@ -72,26 +72,20 @@ def main(arguments: list[str] | None = None) -> None:
     if given.quick and given.out is None:
         parser.error("--quick is no measurement: name a file with --out")
     target = given.out or RESULTS
-    before = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {"results": []}
-    rows = [row for row in before["results"] if row["name"].split("_")[0] not in given.only]
-    about = {name: said for name, said in before.get("about", {}).items() if name not in given.only}
+    known = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {"results": [], "about": {}}
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
     for name in given.only:
         started = time.perf_counter()
         found, said = benches(given.quick, given.threads)[name]()
-        rows += found
-        about[name] = {
-            **said,
-            **versions,
-            "processor": platform.machine(),
-            "seconds": round(time.perf_counter() - started),
-        }
+        seconds = round(time.perf_counter() - started)
+        rows = [row for row in known["results"] if row["name"].split("_")[0] != name] + found
+        known["results"] = sorted(rows, key=lambda row: row["name"].split("_")[0])
+        known["about"][name] = {**said, **versions, "processor": platform.machine(), "seconds": seconds}
+        target.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
         for row in found:
             print(f"{row['name']}: {row['value']:.4g} [{row['low']:.4g}, {row['high']:.4g}] {row['unit']}", flush=True)
         if "omitted" in said:
             print(f"{name} is left out: {said['omitted']}", flush=True)
-    rows.sort(key=lambda row: row["name"].split("_")[0])
-    target.write_text(json.dumps({"results": rows, "about": about}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -210,3 +210,14 @@ def test_results_keep_the_rows_of_benches_that_were_not_run(tmp_path, monkeypatc
     with pytest.raises(SystemExit):
         run.main(["--quick"])
     assert "name a file with --out" in capsys.readouterr().err
+
+
+def test_the_rivals_environment_takes_every_tested_version_but_that_of_trl_itself():
+    import b2_training
+
+    constraints = b2_training.HERE.parent.joinpath("constraints.txt").read_text()
+    kept = b2_training._without_trl(constraints)
+    assert "trl==" in constraints  # pinned for the extra `rl`, to another version than the rival's
+    assert set(constraints.splitlines()) - set(kept.splitlines()) == {
+        line for line in constraints.splitlines() if line.startswith("trl==")
+    }
