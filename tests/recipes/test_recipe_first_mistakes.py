@@ -285,8 +285,9 @@ def test_the_recipe_runs_and_says_no_clearly(tmp_path):
     run = first_mistakes(size="quick", seeds=(0,), tasks=("dyck",), arms=no_policy, path=str(tmp_path))
     check_run(run)
     arms = [row["arm"] for row in run["table"]["rows"]]
-    assert arms[:5] == ["latent_chain", "latent_chain + recorded", "outcome_broadcast", "latent_chain, plain", "oracle"]
-    assert arms[5:7] == ["latent_chain, no redraw", "oracle, no redraw"]
+    assert arms[:3] == ["prefixes", "latent_chain", "latent_chain + recorded"]
+    assert arms[3:6] == ["outcome_broadcast", "latent_chain, plain", "oracle"]
+    assert arms[6:8] == ["latent_chain, no redraw", "oracle, no redraw"]
     assert any("no redraw: 160 attempts" in line and "luck" in line for line in run["summary"])
     assert "best constant guess" in arms and "always_correct" in arms
     with pytest.raises(ValueError, match="sprm"):

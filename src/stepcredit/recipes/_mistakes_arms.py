@@ -17,6 +17,8 @@ from stepcredit.recipes._mistakes import Kind
 from stepcredit.recipes._mistakes_judge import LineJudge, Taught, fit_lines
 from stepcredit.recipes._mistakes_luck import Luck, chosen_luck
 from stepcredit.recipes._mistakes_policy import policy_attempts
+from stepcredit.recipes._mistakes_prefixes import fit_prefixes
+from stepcredit.recipes._mistakes_prefixes import luck as bounded_luck
 
 Source = Literal["redrawn", "written", "policy"]
 
@@ -26,10 +28,11 @@ class Arm:
     """What a judge is taught and reads; `recorded` adds the outcomes of recorded traces of other problems.
 
     `source`: attempts of the writer that draws again, of the writer as they come, or of a policy; in the first case the
-    luck is the kind's, else it is chosen by outcomes.
+    luck is the kind's, else it is chosen by outcomes. `taught`: as `fit_lines` has it, or by "prefixes" (`fit_prefixes`,
+    with its own luck).
     """
 
-    taught: Taught
+    taught: Taught | Literal["prefixes"]
     recorded: bool = False
     plain: bool = False
     source: Source = "redrawn"
@@ -101,14 +104,13 @@ def judged(on: Bench, arm: Arm) -> Judged:
         _mistakes.viewed(records, on.kind, plain=arm.plain) for records in (made.attempts, on.given, made.held_out)
     )
     longest = min(on.kind.longest, 2) if arm.plain else on.kind.longest
-    luck = (
-        Luck(on.kind.luck, {}, Cost())
-        if arm.source == "redrawn" or arm.taught != "outcomes"
-        else chosen_luck(attempts, longest=longest)
-    )
+    luck = _luck(attempts, on.kind, arm, longest)
 
     def taught(extra: Sequence[Record]) -> LineJudge:
-        return fit_lines([*attempts, *extra], taught=arm.taught, fp=luck.fp, longest=longest)
+        given = [*attempts, *extra]
+        if arm.taught == "prefixes":
+            return fit_prefixes(given, longest=longest)
+        return fit_lines(given, taught=arm.taught, fp=luck.fp, longest=longest)
 
     if arm.recorded:
         own = _mistakes.halves(on.given, rng(on.seed, "halves"))[0]
@@ -125,17 +127,27 @@ def judged(on: Bench, arm: Arm) -> Judged:
     there = process(known, rng=rng(0, "held out"), num_resamples=1)["first_error_accuracy"].value
     records = [replace(record, judgments=(one,)) for record, one in zip(on.given, found, strict=True)]
     cost += luck.cost + (
-        made.cost if arm.taught == "outcomes" else Cost()
+        made.cost if arm.taught in ("outcomes", "prefixes") else Cost()
     )  # counted once where an oracle arm shares them
-    return Judged(records, judge.num_parameters, there, cost, _note(made, luck))
+    return Judged(records, judge.num_parameters, there, cost, _note(made, luck, arm))
 
 
-def _note(made: Made, luck: Luck) -> str:
+def _luck(attempts: Sequence[Record], kind: Kind, arm: Arm, longest: int) -> Luck:
+    """The kind's where the writer draws again, else by what the arm is taught."""
+    if arm.taught == "prefixes":
+        return Luck(bounded_luck(attempts), {}, Cost())
+    if arm.source == "redrawn" or arm.taught != "outcomes":
+        return Luck(kind.luck, {}, Cost())
+    return chosen_luck(attempts, longest=longest)
+
+
+def _note(made: Made, luck: Luck, arm: Arm) -> str:
     reward_A = np.array([r.tree.reward_N[r.tree.leaves[0]] for r in made.attempts], dtype=np.float64)
     known_A = reward_A[~np.isnan(reward_A)]
     by = f" by a policy of {made.num_parameters} parameters" if made.num_parameters else ""
     tried = ", ".join(f"{fp:g} {height:.4f}" for fp, height in sorted(luck.height_of.items()))
     how = f", luck {luck.fp:g} by held-out log-likelihood ({tried})" if tried else ""
+    how = f", luck {luck.fp:.2f}, a set share of the right ones" if arm.taught == "prefixes" else how
     return (
         f"{len(reward_A)} attempts{by}, {len(known_A)} with an outcome, {np.mean(known_A == 1):.3f} of them right{how}"
     )
