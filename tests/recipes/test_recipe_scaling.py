@@ -66,6 +66,23 @@ def test_restarts_are_charged_and_end_within_the_budget() -> None:
         assert [credit.values_N[n] for n in record.tree.leaves] == [record.tree.reward_N[n] for n in record.tree.leaves]
 
 
+def test_the_readings_of_restarts_agree_where_they_must() -> None:
+    given = attempts_of(Setting(), 12, 1, seed=4).train
+    of = {
+        name: restarted(given, Setting(), name, num_steps(given), seed=4)
+        for name in ("monte_carlo", "monte_carlo_hard", "relative_progress")
+    }
+    assert len({spent for _, spent in of.values()}) == 1  # the same restarts, read three ways
+    for soft, hard, ratio in zip(*(records for records, _ in of.values()), strict=True):
+        value_N, any_N = soft.credits["monte_carlo"].values_N, hard.credits["monte_carlo_hard"].values_N
+        known_N = ~np.isnan(value_N)
+        np.testing.assert_array_equal(any_N[known_N], value_N[known_N] > 0)
+        label_N = ratio.credits["relative_progress"].values_N
+        for leaf in soft.tree.leaves:
+            labels = label_N[[n for n in soft.tree.path(leaf) if soft.tree.steps[n].sampled]]
+            assert not (labels == 0)[:-1].any() or np.isnan(labels[int(np.argmax(labels == 0)) + 1 :]).all()
+
+
 def test_labels_are_charged_by_step_and_stop_at_the_first_error(tmp_path: Path) -> None:
     own = cells(tmp_path)
     given = own.attempts.train

@@ -2,8 +2,8 @@
 
 A broken chain modulo 5 ends right one time in five: the chains are told, but for the one that learns its recovery rate,
 which is told nothing. Oracle and hybrid labels say of a step that it is sound given sound ones before it, and are read as
-a chain, without a threshold; every other label or pooling that is no chain is cut at one half, Monte Carlo's soft success
-rates and SCAN's labels too.
+a chain, without a threshold, as are relative progress (Rel-Ratio on soft success rates, up to the first label 0) and "scan, as a
+chain"; every other label or pooling that is no chain is cut at one half, Monte Carlo's soft success rates and SCAN's labels too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def _rivals() -> tuple[Rival, ...]:
         Rival("self_supervised_released", Teaching(self_supervised="released", warmup_updates=WARMUP)),
         Rival("outcome_model", Teaching("last"), kind="control"),
         Rival("monte_carlo", Teaching(credit="monte_carlo"), "monte_carlo"),
+        Rival("monte_carlo_hard", Teaching(credit="monte_carlo_hard"), "monte_carlo_hard"),
+        Rival("relative_progress", Teaching(credit="relative_progress", chain_labels=True), "relative_progress"),
         Rival("scan", Teaching(credit="scan"), "scan"),
+        Rival("scan, as a chain", Teaching(credit="scan", chain_labels=True), "scan"),
     ]
     found += [
         Rival(f"hybrid {name}", Teaching(credit="hybrid", chain_labels=True), "hybrid", share, "oracle", first=CHAIN)

@@ -39,7 +39,10 @@ from stepcredit.recipes._scaling_world import (
 REVISION = 1  # raise it when code, or a default, that decides a cell's numbers changes
 NULLS = "nulls"
 NUM_LIST = (2, 8, 32)
-Source = Literal["outcomes", "oracle", "hybrid", "value_drop", "monte_carlo", "scan"]
+Source = Literal[
+    "outcomes", "oracle", "hybrid", "value_drop", "monte_carlo", "monte_carlo_hard", "relative_progress", "scan"
+]
+RESTARTS = ("monte_carlo", "monte_carlo_hard", "relative_progress", "scan")
 JudgeKind = Literal["lookup", "network"]
 
 
@@ -170,7 +173,7 @@ class Cells:
         if rival.source == "oracle":
             records = [until_first_error(record) for record in self._drawn(given, rival.share)]
             return records, {"human_labels": float(num_labels(records, "oracle"))}
-        if rival.source in ("monte_carlo", "scan"):
+        if rival.source in RESTARTS:
             records, steps = restarted(given, self.setting, rival.source, num_steps(given), self.seed)
             return records, {"generated_steps": float(steps)}
         if rival.source == "outcomes":

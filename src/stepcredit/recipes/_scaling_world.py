@@ -17,7 +17,8 @@ from stepcredit.core.protocols import Policy, Rng, Task
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import first_error, with_outcomes
 from stepcredit.core.truth import verified, with_truth
-from stepcredit.core.types import Credit, Record
+from stepcredit.core.types import Credit, Record, Tree
+from stepcredit.credit.relative_progress import relative_progress
 from stepcredit.rollout.chains import chains
 from stepcredit.rollout.restart import restart
 
@@ -153,11 +154,21 @@ def restarted(
         grown = with_outcomes(again, {leaf: one for leaf, one in known.items() if one is not None})
         old.append(first)
         found.append(Record(grown))
-    credits = registry.bind("credit", method)([record.tree for record in found])
+    credits = _read(method, [record.tree for record in found])
     return [
         replace(record, credits={**record.credits, method: _cut(credit, record.tree.num_nodes)})
         for record, credit in zip(old, credits, strict=True)
     ], spent  # fmt: skip
+
+
+def _read(method: str, trees: Sequence[Tree]) -> list[Credit]:
+    """The credit of restarts by the name of its reading."""
+    if method == "monte_carlo_hard":
+        return list(registry.bind("credit", "monte_carlo", soft=False)(trees))
+    if method == "relative_progress":
+        values = registry.bind("credit", "monte_carlo")(trees)
+        return [relative_progress(tree, values=value, after="none") for tree, value in zip(trees, values, strict=True)]
+    return list(registry.bind("credit", method)(trees))
 
 
 def _first(record: Record, num: int) -> Record:
