@@ -5,7 +5,7 @@ import numpy as np
 from stepcredit import Outcome, Problem, Record, Step, Tree
 from stepcredit.core import registry
 from stepcredit.core.rng import rng
-from stepcredit.core.tree import prompt_step, star
+from stepcredit.core.tree import merge, prompt_step, star
 from stepcredit.core.truth import verified
 from stepcredit.credit.monte_carlo import monte_carlo
 from stepcredit.credit.reverse_curriculum import reverse_curriculum, starts
@@ -44,7 +44,14 @@ def test_a_partial_reward_is_no_success():
     num_right_N, num_scored_N = starts(curriculum())
     assert (num_right_N[1], num_scored_N[1]) == (1, 3) == (num_right_N[9], num_scored_N[9])
     assert (num_right_N[5], num_scored_N[5]) == (1, 1)
-    assert (num_right_N[0], num_scored_N[0]) == (2, 2)  # the demonstrations themselves, from the prompt
+    assert (num_right_N[0], num_scored_N[0]) == (0, 0)  # of the policy from the prompt; both attempts are an expert's
+
+
+def test_from_the_prompt_the_policy_s_attempts_count_and_demonstrations_do_not():
+    own = star(PROBLEM, [[Step("a"), Step("e")], [Step("f")]], [Outcome(reward=0.0), Outcome(reward=1.0)])
+    num_right_N, num_scored_N = starts(merge([curriculum(), own]))
+    assert (num_right_N[0], num_scored_N[0]) == (1, 2)  # "a-e" begins as a demonstration does, and is none
+    assert (num_right_N[1], num_scored_N[1]) == (1, 3)
 
 
 def test_without_a_start_nothing_is_known():

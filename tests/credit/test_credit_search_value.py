@@ -11,8 +11,8 @@ from stepcredit.core.tree import prompt_step
 from stepcredit.core.types import Completion, Cost
 from stepcredit.credit.search_value import backed_up, evaluations, mixed, search_value
 from stepcredit.rollout._mcts import Critics, grow
-from stepcredit.rollout._mcts_options import Writing
 from stepcredit.rollout._mcts_tree import Growth, Rollout, Settings, Visit
+from stepcredit.rollout._writing import Writing
 
 PROBLEM = Problem("p", "?")
 NAN = np.nan

@@ -111,30 +111,16 @@ def test_a_state_whose_rollouts_are_unscored_ends_its_search():
     assert len(policy.asked) == 1 and grown.cost.verifier_calls == 2
 
 
-def test_an_interrupted_search_goes_on_without_its_finished_rollouts_being_paid_again():
-    kept = {}
-    with pytest.raises(KeyboardInterrupt):
-        bisect([tree_of([5])], policy=Chances(8, fail_after=2), verify=verify, rng=rng(0), num=2, num_searches=1,
-               keep=kept.__setitem__)  # fmt: skip
-    policy = Chances(8)
-    assert kept[0].visits_N is not None and kept[0].visits_N[0] == 1
-    (grown,) = bisect([kept[0]], policy=policy, verify=verify, rng=rng(0), num=2, num_searches=1)
-    assert grown.visits_N is not None and grown.visits_N.sum() == 1  # the visit was paid before
-    assert [prefix.count("\n") - 2 for prefix in policy.asked] == [4]  # 3 and 5 stood in the tree
-    assert first_error(grown, 8) == 5
-
-
-def test_wherever_it_is_stopped_a_run_ends_with_as_many_searches_and_nothing_asked_twice():
-    trees = [tree_of([2, 5])]
-    knobs = {"verify": verify, "num": 2, "num_searches": 2}
-    (whole,) = bisect(trees, policy=Chances(8), rng=rng(0), **knobs)
-    for stop in range(1, 6):
-        kept = {}
-        with pytest.raises(KeyboardInterrupt):
-            bisect(trees, policy=Chances(8, fail_after=stop), rng=rng(0), keep=kept.__setitem__, **knobs)
-        (grown,) = bisect([kept[0]], policy=Chances(8), rng=rng(0), **knobs)
-        # Sure chances: the same states are asked, in the same order.
-        assert grown.steps == whole.steps and np.array_equal(grown.visits_N, whole.visits_N)
+def test_a_tree_that_was_searched_before_is_searched_on_and_nothing_is_asked_twice():
+    knobs = {"verify": verify, "num": 2}
+    (whole,) = bisect([tree_of([2, 5])], policy=Chances(8), rng=rng(0), num_searches=2, **knobs)
+    (once,) = bisect([tree_of([2, 5])], policy=Chances(8), rng=rng(0), num_searches=1, **knobs)
+    first = Chances(8, fail_after=0)
+    assert bisect([once], policy=first, rng=rng(0), num_searches=1, **knobs)[0].num_nodes == once.num_nodes
+    # Sure chances: the second search asks what it would have asked at once, and visits are counted together.
+    (grown,) = bisect([once], policy=Chances(8), rng=rng(0), num_searches=2, **knobs)
+    assert grown.steps == whole.steps and np.array_equal(grown.visits_N, whole.visits_N)
+    assert grown.visits_N.sum() == 2 and grown.cost.verifier_calls == whole.cost.verifier_calls
 
 
 def test_an_undecided_search_is_not_gone_on_with():

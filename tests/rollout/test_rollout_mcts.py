@@ -1,6 +1,5 @@
 """The search tree by hand, its rules one by one, and against exact values; what a kill leaves behind."""
 
-import json
 import math
 
 import numpy as np
@@ -13,8 +12,8 @@ from stepcredit.core.types import Completion, Cost, Judgment, Outcome, Problem, 
 from stepcredit.credit.search_value import search_value
 from stepcredit.policy.scripted import scripted
 from stepcredit.rollout._mcts import Critics, grow
-from stepcredit.rollout._mcts_options import Writing
-from stepcredit.rollout._mcts_tree import Growth, Rollout, Settings, Visit
+from stepcredit.rollout._mcts_tree import Growth, Settings, Visit
+from stepcredit.rollout._writing import Writing
 from stepcredit.rollout.mcts import mcts
 
 PROBLEM = Problem("p", "q")
@@ -306,31 +305,32 @@ class Killed:
         return self.policy.sample(*args, **kwargs)
 
 
-def test_a_killed_search_goes_on_to_the_trees_it_would_have_grown(tmp_path):
+def test_more_searches_go_on_from_the_folder_of_fewer(tmp_path):
     task, policy = chain_world()
     problems = task.problems(3, rng(0, "problems"))
-    knobs = {"verify": task.verify, "num_rollouts": 2, "value": says({})}
-    whole = mcts(problems, policy=policy, rng=rng(1), num_searches=12, **knobs)
-    folder = str(tmp_path / "kept")
-    with pytest.raises(KeyboardInterrupt):
-        mcts(problems, policy=Killed(policy, 50), rng=rng(1), num_searches=12, folder=folder, **knobs)
-    (log,) = (tmp_path / "kept").iterdir()
-    num_rounds = len(log.read_text().splitlines())
-    assert 2 < num_rounds < 12
-    log.write_bytes(log.read_bytes() + b'[[0, {"node": 0')  # a line the kill cut off
+    knobs = {"verify": task.verify, "num_rollouts": 2, "value": says({}), "folder": str(tmp_path / "kept")}
+    mcts(problems, policy=policy, rng=rng(1), num_searches=12, **knobs)
     counted = Killed(policy, 10**9)
-    resumed = mcts(problems, policy=counted, rng=rng(1), num_searches=12, folder=folder, **knobs)
-    assert all(map(same, whole, resumed)) and len(log.read_text().splitlines()) == 12
-    assert all(json.loads(line) for line in log.read_text().splitlines())
-    # What had finished was not asked for again: a finished search costs no call at all.
-    assert all(
-        map(same, whole, mcts(problems, policy=Killed(policy, 0), rng=rng(1), num_searches=12, folder=folder, **knobs))
-    )
-    # More searches go on from there, as if they had been asked for at once; another seed starts afresh.
-    more = mcts(problems, policy=policy, rng=rng(1), num_searches=20, folder=folder, **knobs)
-    assert all(map(same, more, mcts(problems, policy=policy, rng=rng(1), num_searches=20, **knobs)))
+    more = mcts(problems, policy=counted, rng=rng(1), num_searches=20, **knobs)
+    asked = 10**9 - counted.left
+    alone = Killed(policy, 10**9)
+    whole = mcts(problems, policy=alone, rng=rng(1), num_searches=20, **{**knobs, "folder": None})
+    assert all(map(same, more, whole)) and 0 < asked < 10**9 - alone.left
+    # A finished search costs no call at all; another seed starts afresh.
+    assert all(map(same, whole, mcts(problems, policy=Killed(policy, 0), rng=rng(1), num_searches=20, **knobs)))
     with pytest.raises(KeyboardInterrupt):
-        mcts(problems, policy=Killed(policy, 0), rng=rng(2), num_searches=12, folder=folder, **knobs)
+        mcts(problems, policy=Killed(policy, 0), rng=rng(2), num_searches=12, **knobs)
+
+
+def test_what_was_kept_at_another_length_is_refused_where_it_differs(tmp_path):
+    """One tree had ten searches, the other none: with more asked for, both are searched in rounds that one had alone."""
+    task, policy = chain_world()
+    first, second = task.problems(2, rng(0, "problems"))
+    knobs = {"policy": policy, "verify": task.verify}
+    (begun,) = mcts([first], rng=rng(0), num_searches=10, **knobs)
+    mcts([begun, second], rng=rng(1), num_searches=12, folder=str(tmp_path), **knobs)
+    with pytest.raises(ValueError, match=r"asked for otherwise, .* name another folder"):
+        mcts([begun, second], rng=rng(1), num_searches=14, folder=str(tmp_path), **knobs)
 
 
 def test_numpy_token_ids_are_kept_in_a_folder(tmp_path):
@@ -344,9 +344,13 @@ def test_numpy_token_ids_are_kept_in_a_folder(tmp_path):
         def token_ends(self, token_ids):
             return [1, 1][: len(token_ids)]
 
+    class Dead(Arrays):
+        def sample(self, prefixes, num, rng, *, stop=(), max_new_tokens=256):
+            raise KeyboardInterrupt
+
     knobs = {"verify": rewards({"a": 1}), "rng": rng(0), "num_searches": 2, "folder": str(tmp_path)}
     (tree,) = mcts([PROBLEM], policy=Arrays(), **knobs)
-    (again,) = mcts([PROBLEM], policy=Killed(Arrays(), 0), **{**knobs, "rng": rng(0)})
+    (again,) = mcts([PROBLEM], policy=Dead(), **{**knobs, "rng": rng(0)})
     assert same(tree, again) and again.steps[1].token_ids == (97, 0) and again.steps[1].logprobs == (-0.5, -0.25)
 
 
@@ -434,18 +438,3 @@ def test_more_searches_with_an_exact_value_find_more_right_attempts():
 def test_knobs_out_of_range_are_named(knobs, said):
     with pytest.raises(ValueError, match=said):
         mcts([PROBLEM], policy=Replies({}), verify=unasked, rng=rng(0), **knobs)
-
-
-def test_a_log_keeps_every_field_of_a_visit(tmp_path):
-    from stepcredit.rollout._mcts_log import Log
-
-    visit = Visit(3, Step("a", token_ids=(1, 2), logprobs=(-0.1, -1e-17)), True, Outcome(0.1, True, answer="5", verifier="v"),
-                  {"value": 1 / 3, "prm": 0.0}, (Rollout((Step("b"),), Outcome(status="unparsed"), 0.5), Rollout((Step("c"),))),
-                  ((1, 8),), Cost(5, 6, 1, 2, 0.25))  # fmt: skip
-    log = Log(str(tmp_path), [PROBLEM], Settings(), Writing(), 0)
-    log.append([(0, visit), (1, Visit(0))])
-    ((first, second),) = log.read()
-    # NaN is not itself: rewards and scores that are NaN are compared by what they print.
-    assert repr(first) == repr((0, visit)) and repr(second) == repr((1, Visit(0)))
-    with pytest.raises(ValueError, match="is a file"):
-        Log(str(log.path), [PROBLEM], Settings(), Writing(), 0)

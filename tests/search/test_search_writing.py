@@ -10,7 +10,8 @@ from stepcredit.core import registry
 from stepcredit.core.registry import bind
 from stepcredit.core.rng import rng
 from stepcredit.core.types import Completion, Cost, Judgment, Problem, Step
-from stepcredit.rollout._mcts_options import Writing, draw, edit_distance
+from stepcredit.rollout._mcts_options import draw, edit_distance
+from stepcredit.rollout._writing import Writing
 from stepcredit.rollout.chains import chains
 from stepcredit.search._beam import _scores
 from stepcredit.search._stepwise import Sprout

@@ -3,7 +3,8 @@
 Three parameters of a command's `run` are filled in here: `reading` (how to read the input, flat options), `knobs` (the
 options of chosen methods, `--<group>.<knob>`, by group) and `config` (everything given, for run.json). A module with
 methods to choose has `groups(arguments) -> list[Group]`, called with the arguments as typed, before they are parsed.
-Where it has `notes() -> str`, its help ends with these.
+Where it has `notes() -> str`, its help ends with these. `KEYWORDS` holds options whose names Python keeps for itself, with
+their help: `--from` is the parameter `from_`.
 """
 
 from __future__ import annotations
@@ -30,37 +31,69 @@ NO_VALUE = ("--help", "-h", "--print_config")
 
 @dataclass(frozen=True)
 class Group:
-    """Options `--<key>.<name>` from the keyword arguments `names` of a function; key "" for flat ones."""
+    """Options `--<key>.<name>` from the keyword arguments `names` of a function; key "" for flat ones.
+
+    Where `chosen` names the method, it is the option `--<key> NAME` itself, `<key>.name` in a configuration.
+    """
 
     key: str
     function: Callable[..., Any]
     names: Sequence[str]
+    chosen: str | None = None
 
     @classmethod
     def of(cls, key: str, entry: Entry, *, leave_out: Sequence[str] = ()) -> Group:
         """The knobs of a registered method."""
         return cls(key, entry.function, [name for name in entry.knobs if name not in leave_out])
 
+    def check(self, arguments: Sequence[str]) -> None:
+        """Raises ValueError for a knob of another method."""
+        given = [name.removeprefix(f"{self.key}.") for name in typed(arguments) if name.startswith(f"{self.key}.")]
+        for name in (re.split(r"[.+]", each)[0] for each in given if self.key):
+            if name not in (*self.names, "name" if self.chosen else ""):
+                raise ValueError(f"--{self.key}.{name}: {self.function.__name__} has no such knob; allowed: "
+                                 f"{', '.join(self.names) or 'none'}")  # fmt: skip
 
-def build(module: ModuleType, command: str, arguments: Sequence[str]) -> ArgumentParser:
+
+class Parser(ArgumentParser):  # type: ignore[misc]
+    """A parser in which `--<key> NAME` is `--<key>.name NAME`, for the keys of groups whose method is chosen."""
+
+    keys: tuple[str, ...] = ()
+
+    def parse_args(self, args: Sequence[str], **more: Any) -> Namespace:
+        """As any parser's."""
+        names = {f"--{key}": f"--{key}.name" for key in self.keys}
+        parts = [each.partition("=") for each in args]
+        return super().parse_args(["".join([names.get(name, name), *rest]) for name, *rest in parts], **more)
+
+
+def build(module: ModuleType, command: str, arguments: Sequence[str]) -> Parser:
     """The parser of a command, with the options of the methods that the arguments choose."""
     parameters = inspect.signature(module.run).parameters
     summary = (inspect.getdoc(module.run) or "").split("\n\nArgs:")[0]
     if hasattr(module, "notes") and not {"-h", "--help"}.isdisjoint(arguments):
         summary += "\n\n" + module.notes()
-    parser = ArgumentParser(prog=f"stepcredit {command}", description=summary, exit_on_error=False)
+    parser = Parser(prog=f"stepcredit {command}", description=summary, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these options.")
     optional: dict[str, str] = getattr(module, "OPTIONAL", {})  # positions that may be left out, with their help
     for name, what in optional.items():
         parser.add_argument(name, nargs="?", help=what)
-    skip = {name for name in (*FILLED, *optional) if name in parameters}
+    keywords: dict[str, str] = getattr(module, "KEYWORDS", {})
+    for name, what in keywords.items():
+        parser.add_argument(f"--{name}", type=str | None, default=None, help=what)
+    skip = {name for name in (*FILLED, *optional, *(f"{name}_" for name in keywords)) if name in parameters}
     parser.add_function_arguments(module.run, as_group=False, as_positional=True, skip=skip)
     if "reading" in parameters:
         parser.add_class_arguments(Reading)
     for group in _groups(module, arguments):
+        group.check(arguments)
+        if group.chosen:
+            parser.keys += (group.key,)
+            what = f"Which {group.key}, short --{group.key}; its knobs are --{group.key}.<knob>."
+            parser.add_argument(f"--{group.key}.name", type=str, default=group.chosen, help=what)
         if group.names:
             others = set(inspect.signature(group.function).parameters) - set(group.names)
-            parser.add_function_arguments(group.function, group.key or None, skip=others)
+            parser.add_function_arguments(group.function, group.key or None, as_group=group.chosen is None, skip=others)
     return parser
 
 
@@ -72,6 +105,7 @@ def given(module: ModuleType, values: Namespace) -> dict[str, Any]:
     plain = {name: value for name, value in named.items() if name != "print_config"}
     parameters = inspect.signature(module.run).parameters
     found = {name: plain.pop(name) for name in list(plain) if name in parameters and name not in FILLED}
+    found.update((f"{name}_", plain.pop(name)) for name in getattr(module, "KEYWORDS", {}))
     if "reading" in parameters:
         found["reading"] = Reading(**{field.name: plain.pop(field.name) for field in fields(Reading)})
     if "knobs" in parameters:
@@ -122,8 +156,14 @@ def peek(arguments: Sequence[str], option: str, position: int | None = None) -> 
         except (yaml.YAMLError, UnicodeDecodeError):
             return None  # the parser says what is wrong with it
         value = found.get(option) if isinstance(found, dict) else None
+        value = value.get("name") if isinstance(value, dict) else value
         return None if value is None or isinstance(value, dict) else str(value)
     return None
+
+
+def typed(arguments: Sequence[str]) -> list[str]:
+    """The options that were typed, without their values."""
+    return list(_typed(arguments)[0])
 
 
 def _typed(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -7,7 +7,8 @@ the outcomes and throws these rates away. `rollout/restart` grows the starts: a 
 step that opens another group. A demonstration is an attempt that has been continued; its end keeps its own outcome.
 Unlike `monte_carlo`: right or wrong is counted, not reward, so that the partial reward for a wrong answer of the right form
 (.2 in the paper) is no success; starts that read the same are one, wherever they stand in the tree; and continuations are
-evidence, not samples, so they stay unassigned. V(s_0), the prompt's own, belongs to no step: `starts` counts it.
+evidence, not samples, so they stay unassigned. V(s_0), the prompt's own, belongs to no step: `starts` counts it, from the
+attempts that are no demonstrations.
 A demonstration is an expert's: the values are the policy's chances after an expert's steps, not after its own.
 Raises ValueError for a reward outside [0, 1].
 Degenerate: a step that nothing was started from stays NaN, weight 0; a tree without starts assigns nothing.
@@ -43,21 +44,33 @@ def reverse_curriculum(tree: Tree) -> Credit:
 def starts(tree: Tree) -> tuple[Ints, Ints]:
     """Right and scored continuations of every start state, ([N], [N]); starts that read the same have the same counts.
 
-    At the prompt, node 0, the continuations are the attempts themselves.
+    At the prompt, node 0, the continuations are the attempts that nothing was continued from: a demonstration is an expert's,
+    often chosen for being right.
     """
     right_N = is_right(unit_reward_N(tree, "reverse_curriculum"))
     prefix_N = prefix_of(tree)
     num_right_N, num_scored_N = (np.zeros(tree.num_nodes, dtype=np.int64) for _ in range(2))
+    continued = _continued(tree)
     for leaf in tree.leaves:
         path = [0, *tree.path(leaf)]
         if np.isnan(right_N[leaf]) or tree.group_N is None:
             continue
         own = tree.group_N[leaf]
         begins = next(place for place in range(1, len(path)) if (tree.group_N[path[place:]] == own).all())
+        if begins == 1 and continued.intersection(path):
+            continue
         start = prefix_N[path[begins - 1]]
         num_right_N[start] += int(right_N[leaf])
         num_scored_N[start] += 1
     return num_right_N[prefix_N], num_scored_N[prefix_N]
+
+
+def _continued(tree: Tree) -> set[int]:
+    """Steps that another group goes on from."""
+    if tree.group_N is None:
+        return set()
+    parent_N = tree.parent_N[1:]
+    return set(parent_N[tree.group_N[1:] != tree.group_N[parent_N]].tolist()) - {0}
 
 
 def _groups_on(tree: Tree, path: list[int]) -> int:

@@ -6,56 +6,35 @@ numbers until leaves are pruned.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.types import Completion, Cost, Step, Tree
-from stepcredit.rollout._paths import TRUNCATED, Start, extended, written
-from stepcredit.rollout._spent import generated, spent
-from stepcredit.rollout.chains import _steps
+from stepcredit.rollout._paths import Start, cut, extended
+from stepcredit.rollout._writing import Writing, ask
+
+Asked = tuple[int, int]  # a tree, a node of it
 
 
-@dataclass(frozen=True)
-class Writing:
-    """Who writes, and how an attempt is laid out."""
-
-    policy: Policy
-    rng: Rng
-    delimiter: str
-    prompt_end: str
-    stop: tuple[str, ...]
-    max_new_tokens: int
-
-
-def continued(trees: Sequence[Tree], starts: Sequence[Sequence[Start]], own: Writing) -> list[Tree]:
+def continued(
+    trees: Sequence[Tree], starts: Sequence[Sequence[Start]], policy: Policy, rng: Rng, writing: Writing
+) -> list[Tree]:
     """Each tree with a continuation from each of its starts, in their order.
 
     A node is asked for once, for as many continuations as it has starts, and all of one number in one call. Generated
-    tokens are on the tree as measured; forwarded ones and the time by how many starts it had.
+    tokens are on the tree as measured; forwarded ones and the time evenly among the nodes of a call.
     """
-    total = sum(map(len, starts))
-    if not total:
-        return list(trees)
-    began, before = time.perf_counter(), spent(own.policy).forwarded_tokens
-    answers = _answers(trees, starts, own)
-    seconds, forwarded = time.perf_counter() - began, spent(own.policy).forwarded_tokens - before
-    ends, done, grown = getattr(own.policy, "token_ends", None), 0, []
+    answers, costs = _answers(trees, starts, policy, rng, writing)
+    grown = []
     for index, (tree, here) in enumerate(zip(trees, starts, strict=True)):
-        share = forwarded * (done + len(here)) // total - forwarded * done // total  # the shares add up
-        done += len(here)
         found = [(start, answers[index, start[0]].pop(0)) for start in here]
-        cost = Cost(sum(generated(one) for _, one in found), share, seconds=seconds * len(here) / total)
-        paths = [
-            (start, _pieces(one, own.delimiter, ends), TRUNCATED if one.finish == "length" else None)
-            for start, one in found
-        ]
-        grown.append(extended(tree, paths, cost))
+        paths = [(start, _pieces(one, writing, policy), cut(one)) for start, one in found]
+        cost = sum((costs[index, node] for node in sorted({node for node, _ in here})), Cost())
+        grown.append(extended(tree, paths, cost) if paths else tree)
     return grown
 
 
@@ -79,25 +58,24 @@ def pruned(tree: Tree, num_leaves: int, rng: Rng) -> Tree:
 
 
 def _answers(
-    trees: Sequence[Tree], starts: Sequence[Sequence[Start]], own: Writing
-) -> dict[tuple[int, int], list[Completion]]:
-    """The completions of each chosen node of each tree."""
+    trees: Sequence[Tree], starts: Sequence[Sequence[Start]], policy: Policy, rng: Rng, writing: Writing
+) -> tuple[dict[Asked, list[Completion]], dict[Asked, Cost]]:
+    """The completions of each chosen node of each tree, and what they cost."""
     wanted = [Counter(node for node, _ in here) for here in starts]
-    found: dict[tuple[int, int], list[Completion]] = {}
+    found: dict[Asked, list[Completion]] = {}
+    costs: dict[Asked, Cost] = {}
     for num in sorted({num for here in wanted for num in here.values()}):
         asked = [(index, node) for index, here in enumerate(wanted) for node in sorted(here) if here[node] == num]
-        prefixes = [
-            written(trees[index].problem, trees[index].solution(node), own.prompt_end, own.delimiter)
-            for index, node in asked
-        ]
-        groups = own.policy.sample(prefixes, num, own.rng, stop=own.stop, max_new_tokens=own.max_new_tokens)
-        found.update((key, list(group)) for key, group in zip(asked, groups, strict=True))
-    return found
+        prefixes = [writing.prefix(trees[index].problem, trees[index].solution(node)) for index, node in asked]
+        groups, spent = ask(policy, prefixes, num, rng, writing)
+        found.update(zip(asked, groups, strict=True))
+        costs.update(zip(asked, spent, strict=True))
+    return found, costs
 
 
-def _pieces(one: Completion, delimiter: str, ends: Any) -> list[Step]:
+def _pieces(one: Completion, writing: Writing, policy: Policy) -> list[Step]:
     """The completion's steps; log-probabilities without token ids are taken as one a step where there are as many."""
-    steps = _steps(one, delimiter, ends)
+    steps = writing.steps(one, policy)
     if one.token_ids is None and one.logprobs is not None and len(one.logprobs) == len(steps):
         return [replace(step, logprobs=(logprob,)) for step, logprob in zip(steps, one.logprobs, strict=True)]
     return steps

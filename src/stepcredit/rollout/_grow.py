@@ -1,27 +1,26 @@
 """Growing trees whose next rollout depends on the last: one growth a tree, all trees' wishes of a round in one call.
 
 A growth is a generator that yields (its tree, the nodes to restart from) and is sent the grown tree; its value is the
-finished one. All it knows is in the tree, so a tree kept from a run that was interrupted, given again, goes on where it
-stood. `keep(index, tree)` is called with every tree that a round has grown, before the next round begins.
+finished one. All it knows is in the tree, so a tree that was grown before, given again, goes on where it stood.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from stepcredit.core.protocols import Policy, Rng, Verifier
-from stepcredit.core.types import Cost, Tree
+from stepcredit.core.types import Ints, Tree
+from stepcredit.rollout._verified import verified
+from stepcredit.rollout._writing import Writing
 from stepcredit.rollout.restart import restart
 
 Growth = Generator[tuple[Tree, list[int]], Tree, Tree]
-Keep = Callable[[int, Tree], None]
 
 
-def grow(growths: Sequence[Growth], *, policy: Policy, verify: Verifier, rng: Rng, num: int, keep: Keep | None,
-         delimiter: str, prompt_end: str, stop: Sequence[str], max_new_tokens: int) -> list[Tree]:  # fmt: skip
+def grow(growths: Sequence[Growth], *, policy: Policy, verify: Verifier, rng: Rng, num: int, writing: Writing) -> list[Tree]:  # fmt: skip
     """Every growth to its end, `num` restarts a node; outcomes are verified as they come, on the tree's cost."""
     done: dict[int, Tree] = {}
     wishes: dict[int, tuple[Tree, list[int]]] = {}
@@ -38,26 +37,19 @@ def grow(growths: Sequence[Growth], *, policy: Policy, verify: Verifier, rng: Rn
     while wishes:
         order = sorted(wishes)
         grown = restart([wishes[index][0] for index in order], policy=policy, rng=rng, num=num,
-                        nodes=[wishes[index][1] for index in order], delimiter=delimiter, prompt_end=prompt_end,
-                        stop=stop, max_new_tokens=max_new_tokens)  # fmt: skip
+                        nodes=[wishes[index][1] for index in order], delimiter=writing.delimiter,
+                        prompt_end=writing.prompt_end, stop=writing.stop, max_new_tokens=writing.max_new_tokens)  # fmt: skip
         for index, tree in zip(order, grown, strict=True):
-            tree = _verified(tree, wishes[index][0], verify)
-            if keep is not None:
-                keep(index, tree)
-            advance(index, tree)
+            before = wishes[index][0]
+            advance(index, verified(_with_visits(tree, before.visits_N), verify, first=before.num_nodes))
     return [done[index] for index in range(len(growths))]
 
 
-def _verified(tree: Tree, before: Tree, verify: Verifier) -> Tree:
-    """The tree with outcomes at its new leaves, and the visits it had."""
-    new = [leaf for leaf in tree.leaves if leaf >= before.num_nodes and tree.outcomes[leaf] is None]
-    found = verify(tree.problem, [tree.solution(leaf) for leaf in new]) if new else []
-    outcome_of = dict(zip(new, found, strict=True))
-    visits_N = before.visits_N
-    if visits_N is not None:
-        visits_N = np.concatenate([visits_N, np.zeros(tree.num_nodes - before.num_nodes, dtype=np.int64)])
-    outcomes = tuple(outcome_of.get(node, outcome) for node, outcome in enumerate(tree.outcomes))
-    return replace(tree, outcomes=outcomes, visits_N=visits_N, cost=tree.cost + Cost(verifier_calls=len(new)))
+def _with_visits(tree: Tree, visits_N: Ints | None) -> Tree:
+    """The tree with the visits it had; none at the nodes behind them."""
+    if visits_N is None:
+        return tree
+    return replace(tree, visits_N=np.concatenate([visits_N, np.zeros(tree.num_nodes - len(visits_N), dtype=np.int64)]))
 
 
 def wrong_attempts(tree: Tree, attempts: Sequence[int], leaves: Sequence[int] | None) -> list[int]:

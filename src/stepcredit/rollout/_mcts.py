@@ -1,13 +1,11 @@
 """The rounds of eta-MCTS: in each, every tree is searched once; policy, verifier and judges are asked for all together.
 
-A round is atomic and draws from its own stream, rng(seed, "mcts", round): trees that go on from a log are those that
-were never interrupted.
+A round draws from its own stream, rng(seed, "mcts", round): more rounds change nothing in those before them.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,13 +14,12 @@ import numpy as np
 from stepcredit.core.protocols import Judge, Policy, Rng, Solution
 from stepcredit.core.rng import rng as stream
 from stepcredit.core.types import Cost, Judgment, Outcome, Problem, Step, Tree
-from stepcredit.rollout._mcts_log import Log
-from stepcredit.rollout._mcts_options import Option, Writing, draw, edit_distance
+from stepcredit.rollout._mcts_options import Option, draw, edit_distance
 from stepcredit.rollout._mcts_tree import Growth, Settings, Visit
 from stepcredit.rollout._mcts_tree import Rollout as Rolled
-from stepcredit.rollout._paths import TRUNCATED
-from stepcredit.rollout._spent import generated, judging, spent
-from stepcredit.rollout.chains import _steps
+from stepcredit.rollout._paths import TRUNCATED, cut
+from stepcredit.rollout._spent import clock, judging, shares, spent
+from stepcredit.rollout._writing import Writing, ask
 
 # For finished attempts: how good each is, in [0, 1] or NaN, the outcome to keep (None: none), and the cost of asking.
 Ends = Callable[[Problem, Sequence[Solution]], tuple[list[tuple[float, Outcome | None]], Cost]]
@@ -66,26 +63,19 @@ class _Draft:
 
 
 def grow(problems: Sequence[Problem | Tree], *, policy: Policy, fast: Policy | None, critics: Critics, rng: Rng, writing: Writing,
-         settings: Settings, folder: str | None = None) -> list[Growth]:  # fmt: skip
+         settings: Settings) -> list[Growth]:  # fmt: skip
     """One tree a problem, each searched `num_searches` times or until its tokens reach `token_budget`."""
     seed = int(rng.integers(2**63))
     trees = [
         _go_on(given, settings, critics) if isinstance(given, Tree) else Growth(given, settings) for given in problems
     ]
     place = max((tree.visits[0] for tree in trees), default=0)
-    log = Log(folder, problems, settings, writing, seed)
-    done = log.read()
-    for index, visit in (pair for each in done for pair in each):
-        trees[index].apply(visit)
-    place += len(done)
     while active := [index for index, tree in enumerate(trees) if _goes_on(tree)]:
-        started = time.perf_counter()
+        started = clock(policy)
         drafts = _round([trees[index] for index in active], policy, fast, critics, stream(seed, "mcts", place), writing)
-        seconds = Cost(seconds=(time.perf_counter() - started) / len(active))
-        found = [(index, _visit(draft, seconds)) for index, draft in zip(active, drafts, strict=True)]
-        log.append(found)
-        for index, visit in found:
-            trees[index].apply(visit)
+        seconds = Cost(seconds=(clock(policy) - started) / len(active))
+        for index, draft in zip(active, drafts, strict=True):
+            trees[index].apply(_visit(draft, seconds))
         place += 1
     return trees
 
@@ -173,20 +163,15 @@ def _roll_out(drafts: Sequence[_Draft], policy: Policy, fast: Policy | None, cri
     writer = policy if fast is None else fast
     going = [draft for draft in drafts if not (draft.ended or draft.cut) and draft.tree.settings.num_rollouts]
     if going:
-        before = spent(writer)
         prefixes = [writing.prefix(draft.tree.problem, draft.solution) for draft in going]
-        groups = writer.sample(prefixes, going[0].tree.settings.num_rollouts, rng, stop=writing.stop,
-                               max_new_tokens=writing.max_new_tokens)  # fmt: skip
-        _share(going, before, spent(writer))
-        spell = getattr(writer, "token_ends", None)
-        for draft, group in zip(going, groups, strict=True):
-            draft.cost += Cost(generated_tokens=sum(generated(one) for one in group))
+        groups, costs = ask(writer, prefixes, going[0].tree.settings.num_rollouts, rng, writing)
+        for draft, group, cost in zip(going, groups, costs, strict=True):
+            draft.cost += cost
             if fast is None and draft.solution and all(not one.text and one.finish == "stop" for one in group):
                 draft.ended = True  # the policy itself has nothing to add
                 continue
             for one in group:
-                steps = tuple(_steps(one, writing.delimiter, spell))
-                draft.rollouts.append(Rolled(steps, TRUNCATED if one.finish == "length" else None))
+                draft.rollouts.append(Rolled(tuple(writing.steps(one, writer)), cut(one)))
     for draft in drafts:
         if draft.cut:
             draft.outcome = TRUNCATED
@@ -273,9 +258,8 @@ def _visit(draft: _Draft, seconds: Cost) -> Visit:
 
 def _share(drafts: Sequence[_Draft], before: Cost, after: Cost) -> None:
     """Forwarded tokens, as the policy measured them, evenly over those that asked."""
-    forwarded = after.forwarded_tokens - before.forwarded_tokens
-    for place, draft in enumerate(drafts):
-        draft.cost += Cost(forwarded_tokens=forwarded // len(drafts) + (place < forwarded % len(drafts)))
+    for draft, share in zip(drafts, shares(after.forwarded_tokens - before.forwarded_tokens, len(drafts)), strict=True):
+        draft.cost += Cost(forwarded_tokens=share)
 
 
 def _mean(scores: Sequence[float]) -> float:

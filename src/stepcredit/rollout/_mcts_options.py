@@ -17,42 +17,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from stepcredit.core.protocols import Policy, Rng
-from stepcredit.core.types import Completion, Cost, Problem, Step
-from stepcredit.rollout._paths import written
+from stepcredit.core.types import Completion, Cost, Step
 from stepcredit.rollout._spent import generated
+from stepcredit.rollout._writing import Writing
 
 T = TypeVar("T", int, float)
-
-
-@dataclass(frozen=True)
-class Writing:
-    """How attempts are written: what ends a step (`delimiter`, `pattern`), and what an attempt.
-
-    An attempt ends before a `stop` string, and with a step that `end_pattern` is found in.
-    """
-
-    delimiter: str = "\n"
-    prompt_end: str = "\n"
-    stop: tuple[str, ...] = ()
-    max_new_tokens: int = 256
-    pattern: str = ""
-    end_pattern: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.delimiter or not all(self.stop) or self.max_new_tokens < 1:
-            raise ValueError(f"delimiter {self.delimiter!r}, stop {list(self.stop)}, max_new_tokens {self.max_new_tokens}; "
-                             "allowed: strings that are not empty, 1 or more")  # fmt: skip
-        if unseen := [mark for mark in self.stop if self.delimiter in mark]:
-            raise ValueError(f"stop {unseen[0]!r} holds the delimiter {self.delimiter!r}: no step could contain it")
-        for name in ("pattern", "end_pattern"):
-            try:
-                re.compile(getattr(self, name))
-            except re.error as error:
-                raise ValueError(f"{name} {getattr(self, name)!r} is no regular expression: {error}") from error
-
-    def prefix(self, problem: Problem, steps: Sequence[Step]) -> str:
-        """The text a policy goes on from: prompt, its end, and the steps, each closed by the delimiter."""
-        return written(problem, steps, self.prompt_end, self.delimiter)
 
 
 @dataclass(frozen=True)

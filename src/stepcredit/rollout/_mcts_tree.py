@@ -52,8 +52,10 @@ class Settings:
         if self.max_children < self.min_children or self.root_max_children < self.root_min_children:
             raise ValueError(f"children {self.min_children} to {self.max_children}, of the root {self.root_min_children} to "
                              f"{self.root_max_children}; allowed: no maximum below its minimum")  # fmt: skip
-        if not 0 <= self.merge_distance < 1:
-            raise ValueError(f"merge_distance is {self.merge_distance}; allowed: 0 (equal texts) up to, not with, 1")
+        if self.merge_distance != -1 and not 0 <= self.merge_distance < 1:
+            raise ValueError(
+                f"merge_distance is {self.merge_distance}; allowed: 0 (equal texts) up to, not with, 1; -1 (none)"
+            )
         if len(self.weights) != 3 or min(self.weights) < 0 or not sum(self.weights) > 0:
             raise ValueError(
                 f"weights are {self.weights}; allowed: three (value, prm, outcome), none negative, not all 0"
@@ -73,7 +75,7 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Visit:
-    """One search of one tree, complete: applied alike when it happens and when it is read back.
+    """One search of one tree, complete.
 
     With a `step` a node is added behind `node`; else `node` itself is evaluated (again). `over`: the attempt ends, or
     is cut, there. `critics` holds what each said, in [0, 1], NaN where it could not; `waits` says of nodes that found

@@ -7,19 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from stepcredit.core.types import Cost, Outcome, Problem, Step, Tree
+from stepcredit.core.types import Completion, Cost, Outcome, Step, Tree
 
 Start = tuple[int, int]  # a node to continue from, and the group that the continuation belongs to
 TRUNCATED = Outcome(status="truncated", verifier="rollout")
 
 
-def written(problem: Problem, steps: Sequence[Step], prompt_end: str, delimiter: str) -> str:
-    r"""The text a policy goes on from: prompt, its end, and the steps, each closed by the delimiter.
-
-    >>> written(Problem("p", "2+3=?"), [Step("so")], "\n", "\n")
-    '2+3=?\nso\n'
-    """
-    return problem.prompt + prompt_end + "".join(step.text + delimiter for step in steps)
+def cut(completion: Completion) -> Outcome | None:
+    """What is known of an attempt before it is verified: that it was cut at its length, or nothing."""
+    return TRUNCATED if completion.finish == "length" else None
 
 
 def extended(tree: Tree, paths: Sequence[tuple[Start, Sequence[Step], Outcome | None]], cost: Cost) -> Tree:

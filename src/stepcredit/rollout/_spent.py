@@ -1,7 +1,8 @@
-"""What a policy wrote, and what policies and judges have spent, however they say so."""
+"""What a policy wrote, what policies and judges have spent, however they say so, and how that is divided."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,20 @@ def generated(completion: Completion) -> int:
 def spent(policy: Any) -> Cost:
     """The cost a policy has kept so far; nothing where it keeps none."""
     return getattr(policy, "cost", None) or Cost()
+
+
+def clock(policy: Any) -> float:
+    """Seconds that only differences are taken of; what was answered from a file counts the time that it once took."""
+    return time.perf_counter() + float(getattr(policy, "replayed_seconds", 0.0))
+
+
+def shares(total: int, num: int) -> list[int]:
+    """`total` in `num` parts that differ by one at most, the larger ones first.
+
+    >>> shares(7, 3)
+    [3, 2, 2]
+    """
+    return [total // num + (place < total % num) for place in range(num)]
 
 
 def judging(judgment: Judgment) -> Cost:

@@ -14,13 +14,13 @@ The prompt's chance r is learned from the problem's attempts and from the rollou
 stated rate is over problems whose r falls so. Where most problems are far harder than that (r near 0, few attempts), more
 than the stated share is wrong: give more attempts. A `judge`, asked once about all trees, on their costs, gives the prior,
 so that the search begins at the step it suspects; `doubt` is the share of the prior it does not get.
-Departs from nothing published. Resumes: counts are read from the tree, so an interrupted one is gone on with; `keep` sees
-each tree after each round. Rollouts are restarts in groups of their own, as `credit/monte_carlo` reads them.
+Departs from nothing published. Counts are read from the tree, so one that was grown before is gone on with. Rollouts are
+restarts in groups of their own, as `credit/monte_carlo` reads them.
 A rollout from behind a tool call has read the call's result (`rollout/restart`).
 Raises ValueError for knobs outside their range, and for a leaf that ends no wrong attempt.
 Degenerate: an attempt of one step needs no rollout, one without a step that the policy wrote is left alone; an unscored
 rollout is paid, is one of `max_rollouts` and says nothing; where `num` more would be over `max_rollouts` (of an attempt,
-those of an interrupted run among them) it stays undecided.
+those of an earlier run among them) it stays undecided.
 """
 
 from __future__ import annotations
@@ -35,22 +35,29 @@ from stepcredit.core.protocols import Judge, Policy, Rng, Verifier
 from stepcredit.core.registry import register
 from stepcredit.core.restarts import attempts, restart_rewards
 from stepcredit.core.types import Cost, Floats, Judgment, Tree
-from stepcredit.rollout._grow import Growth, Keep, each_leaves, grow, wrong_attempts
+from stepcredit.rollout._grow import Growth, each_leaves, grow, wrong_attempts
 from stepcredit.rollout._length import step_tokens
+from stepcredit.rollout._resumable import resumable
 from stepcredit.rollout._spent import judging
+from stepcredit.rollout._writing import Writing
 
 
 @register("rollout", paper="ours")
+@resumable()
 def adaptive(trees: Sequence[Tree], *, policy: Policy, verify: Verifier, rng: Rng, error_rate: float = 0.05,
              recovery: float = 0.0, luck: float = 0.0, profile: Profile = "flat", judge: Judge | None = None,
              doubt: float = 0.1, overhead: float = 2.0, num: int = 1, max_rollouts: int = 128,
-             leaves: Sequence[Sequence[int]] | None = None,
-             keep: Keep | None = None, delimiter: str = "\n", prompt_end: str = "\n", stop: Sequence[str] = (),
-             max_new_tokens: int = 256) -> list[Tree]:  # fmt: skip
-    """Each tree with the restarts that place the first errors of its wrong attempts (`leaves`), `num` a round; [trees]."""
+             leaves: Sequence[Sequence[int]] | None = None, delimiter: str = "\n", prompt_end: str = "\n",
+             stop: Sequence[str] = (), max_new_tokens: int = 256, folder: str | None = None) -> list[Tree]:  # fmt: skip
+    """Each tree with the restarts that place the first errors of its wrong attempts (`leaves`), `num` a round; [trees].
+
+    With a `folder`, restarts, outcomes and judgments are kept there as they come; the same call goes on from them after a
+    kill.
+    """
     if not 0 < error_rate < 1 or num < 1 or max_rollouts < 0 or overhead < 0:
         raise ValueError(f"error_rate {error_rate}, num {num}, max_rollouts {max_rollouts}, overhead {overhead}; "
                          "allowed: between 0 and 1, 1 or more, 0 or more, 0 or more")  # fmt: skip
+    writing = Writing(delimiter, prompt_end, tuple(stop), max_new_tokens)
     wrong = [
         [leaf for leaf in wrong_attempts(tree, attempts(tree), own) if sampled_path(tree, leaf)]
         for tree, own in zip(trees, each_leaves(trees, leaves), strict=True)
@@ -63,8 +70,7 @@ def adaptive(trees: Sequence[Tree], *, policy: Policy, verify: Verifier, rng: Rn
             for leaf, said in zip(own, told, strict=True)
         }  # fmt: skip
         growths.append(_place(tree, believed, error_rate, num, max_rollouts, overhead))
-    return grow(growths, policy=policy, verify=verify, rng=rng, num=num, keep=keep, delimiter=delimiter,
-                prompt_end=prompt_end, stop=stop, max_new_tokens=max_new_tokens)  # fmt: skip
+    return grow(growths, policy=policy, verify=verify, rng=rng, num=num, writing=writing)
 
 
 def _judged(

@@ -12,8 +12,7 @@ a policy gives none.
 Departs: `leaves` names the attempts that begin in the pool; a released implementation puts the selected rollout back and
 leaves N(s) as it was, and so selects one for ever: here a rollout is searched at most once, and an empty pool ends it.
 A rollout whose first error its tree already shows has nothing to search and is not selected.
-Resumes: a search that an interrupted run began is finished first and not counted again; one counts as begun where its
-state was visited and a step of it has restarts. Then the pool is searched on; `keep` sees each tree after each round.
+A tree that was grown before is searched on: its visits count among `num_searches`.
 Raises ValueError for knobs outside their range, and for a leaf that ends no wrong attempt.
 Degenerate: a problem whose attempts are all wrong, all right or unscored has nothing to select and comes back as it was; a
 state whose rollouts are all unscored ends its search undecided.
@@ -30,45 +29,41 @@ from stepcredit.core.protocols import Policy, Rng, Verifier
 from stepcredit.core.registry import register
 from stepcredit.core.restarts import attempts, restart_rewards
 from stepcredit.core.types import Tree
-from stepcredit.rollout._grow import Growth, Keep, each_leaves, grow, wrong_attempts
+from stepcredit.rollout._grow import Growth, each_leaves, grow, wrong_attempts
 from stepcredit.rollout._length import step_tokens
+from stepcredit.rollout._resumable import resumable
+from stepcredit.rollout._writing import Writing
 
 Rollout = tuple[int, int]  # the state it starts from, the leaf it ends in
 
 
 @register("rollout", paper="arXiv:2406.06592")
+@resumable()
 def bisect(trees: Sequence[Tree], *, policy: Policy, verify: Verifier, rng: Rng, num: int = 8, num_searches: int = 100,
            alpha: float = 0.5, beta: float = 0.9, length_scale: float = 500.0, exploration: float = 0.125,
-           leaves: Sequence[Sequence[int]] | None = None, keep: Keep | None = None, delimiter: str = "\n",
-           prompt_end: str = "\n", stop: Sequence[str] = (), max_new_tokens: int = 256) -> list[Tree]:  # fmt: skip
-    """Each tree with the restarts of at most `num_searches` binary searches, `num` (k) a state; [trees]."""
+           leaves: Sequence[Sequence[int]] | None = None, delimiter: str = "\n", prompt_end: str = "\n",
+           stop: Sequence[str] = (), max_new_tokens: int = 256, folder: str | None = None) -> list[Tree]:  # fmt: skip
+    """Each tree with the restarts of at most `num_searches` binary searches, `num` (k) a state; [trees].
+
+    With a `folder`, restarts and outcomes are kept there as they come; the same call goes on from them after a kill.
+    """
     if num < 1 or num_searches < 0 or not (0 < alpha <= 1 and 0 < beta <= 1 and length_scale > 0 and exploration >= 0):
         raise ValueError(f"num {num}, num_searches {num_searches}, alpha {alpha}, beta {beta}, length_scale {length_scale}, "
                          f"exploration {exploration}; allowed: 1 or more, 0 or more, (0, 1] twice, above 0, 0 or more")  # fmt: skip
+    writing = Writing(delimiter, prompt_end, tuple(stop), max_new_tokens)
     knobs = (alpha, beta, length_scale, exploration)
     growths = [
         _searches(tree, wrong_attempts(tree, attempts(tree), own), num_searches, knobs)
         for tree, own in zip(trees, each_leaves(trees, leaves), strict=True)
     ]
-    return grow(growths, policy=policy, verify=verify, rng=rng, num=num, keep=keep, delimiter=delimiter,
-                prompt_end=prompt_end, stop=stop, max_new_tokens=max_new_tokens)  # fmt: skip
+    return grow(growths, policy=policy, verify=verify, rng=rng, num=num, writing=writing)
 
 
 def _searches(tree: Tree, wrong: list[int], num_searches: int, knobs: tuple[float, ...]) -> Growth:
-    """Finish what was begun, then select and search until the pool is empty or the searches are used up."""
+    """Select and search until the pool is empty or the searches are used up."""
     if tree.visits_N is None:
         tree = replace(tree, visits_N=np.zeros(tree.num_nodes, dtype=np.int64))
-    visits_N = tree.visits_N
-    assert visits_N is not None
-    values, asked = _values(tree), _asked(tree)
-    begun = [
-        one
-        for one in _pool(tree, values, wrong)
-        if visits_N[one[0]] and any(node in asked for node in _states(tree, one))
-    ]
-    for one in begun:
-        tree = yield from _search(tree, one)
-    closed: set[Rollout] = set(begun)
+    closed: set[Rollout] = set()
     assert tree.visits_N is not None
     for _ in range(num_searches - int(tree.visits_N.sum())):
         values, asked = _values(tree), _asked(tree)

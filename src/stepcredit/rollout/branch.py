@@ -32,38 +32,40 @@ from stepcredit.core.protocols import Judge, Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.tree import prompt_step
 from stepcredit.core.types import Problem, Tree
-from stepcredit.rollout._branching import Writing, continued, pruned
+from stepcredit.rollout._branching import continued, pruned
 from stepcredit.rollout._paths import Start
+from stepcredit.rollout._resumable import resumable
 from stepcredit.rollout._spent import judging
+from stepcredit.rollout._writing import Writing
 
 Choose = Literal["random", "entropy", "judge"]
 
 
 @register("rollout", paper="arXiv:2509.21240")
+@resumable()
 def branch(problems: Sequence[Problem], *, policy: Policy, rng: Rng, num_trees: int = 2, num_nodes: int = 2,
            num_rounds: int = 1, num_leaves: int | None = None, root: bool = True, choose: Choose = "random",
            judge: Judge | None = None, delimiter: str = "\n", prompt_end: str = "\n", stop: Sequence[str] = (),
-           max_new_tokens: int = 256) -> list[Tree]:  # fmt: skip
+           max_new_tokens: int = 256, folder: str | None = None) -> list[Tree]:  # fmt: skip
     """One Tree a problem, of `num_trees` trees that branch at `num_nodes` nodes in each of `num_rounds` rounds.
 
     `num_leaves` leaves of each tree are kept, all of them if None; what was pruned stays on the cost. M, N and L are the
-    paper's for a budget of four attempts.
+    paper's for a budget of four attempts. With a `folder`, what is written and judged is kept there as it comes; the same
+    call goes on from it after a kill.
     """
     if choose not in get_args(Choose) or (choose == "judge") != (judge is not None):
         raise ValueError(f"choose is {choose!r}, judge {'given' if judge else 'not given'}; allowed: "
                          f"{', '.join(get_args(Choose))}, a judge with judge alone")  # fmt: skip
     most = 1 + num_rounds * num_nodes
     kept = most if num_leaves is None else num_leaves
-    if not delimiter or num_trees < 1 or num_nodes < 1 or num_rounds < 0 or not 1 <= kept <= most:
-        raise ValueError(
-            f"delimiter {delimiter!r}, {num_trees} trees, {num_nodes} nodes, {num_rounds} rounds, {kept} leaves; allowed: a "
-            f"string that is not empty, 1 or more, 1 or more, 0 or more, 1 to {most}"
-        )
-    writing = Writing(policy, rng, delimiter, prompt_end, tuple(stop), max_new_tokens)
+    if num_trees < 1 or num_nodes < 1 or num_rounds < 0 or not 1 <= kept <= most:
+        raise ValueError(f"{num_trees} trees, {num_nodes} nodes, {num_rounds} rounds, {kept} leaves; allowed: 1 or more, "
+                         f"1 or more, 0 or more, 1 to {most}")  # fmt: skip
+    writing = Writing(delimiter, prompt_end, tuple(stop), max_new_tokens)
     trees = [
         Tree(problem, (prompt_step(problem),), np.array([-1]), (None,), group_N=np.array([0])) for problem in problems
     ]
-    trees = continued(trees, [[(0, group) for group in range(num_trees)] for _ in trees], writing)
+    trees = continued(trees, [[(0, group) for group in range(num_trees)] for _ in trees], policy, rng, writing)
     for _ in range(num_rounds):
         scores: Sequence[dict[Start, float] | None]
         if judge is not None:
@@ -74,7 +76,7 @@ def branch(problems: Sequence[Problem], *, policy: Policy, rng: Rng, num_trees: 
             [(node, group) for group in range(num_trees) for node in _chosen(tree, group, score, num_nodes, root, rng)]
             for tree, score in zip(trees, scores, strict=True)
         ]
-        trees = continued(trees, starts, writing)
+        trees = continued(trees, starts, policy, rng, writing)
     return [pruned(tree, kept, rng) for tree in trees]
 
 

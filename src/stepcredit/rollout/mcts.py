@@ -2,7 +2,7 @@
 
     select   argmax q(c) + exploration * sqrt(ln N(s) / N(c)), until a node may have another child; expand one option
     children n(s) = max(those there are, min_n, min(floor(importance * I(s)) + 1, max_n)),  I(s) = max_i |v(c_i) - v(s)|
-    merge    an option within `merge_distance` (edits over the longer length; 0: equal texts) of a child is drawn again
+    merge    an option within `merge_distance` (edits over the longer length; 0: equal texts; -1: none) of a child is drawn again
     own(s)   = (b_v v(s) + b_prm PRM(s) + b_orm mean_k R(rollout_k(s))) / (b_v + b_prm + b_orm),   rollouts by `fast`
     backup   q(s) = mean of own over the evaluations at and below s, no discount
 
@@ -29,11 +29,13 @@ from stepcredit.core.protocols import Judge, Policy, Rng, Solution, Verifier
 from stepcredit.core.registry import register
 from stepcredit.core.types import Cost, Outcome, Problem, Tree
 from stepcredit.rollout._mcts import Critics, Ends, grow
-from stepcredit.rollout._mcts_options import Writing
 from stepcredit.rollout._mcts_tree import Settings
+from stepcredit.rollout._resumable import resumable
+from stepcredit.rollout._writing import by_steps
 
 
 @register("rollout", paper="arXiv:2404.12253")
+@resumable(longer=("num_searches",))
 def mcts(problems: Sequence[Problem | Tree], *, policy: Policy, verify: Verifier, rng: Rng, fast: Policy | None = None,
          value: Judge | None = None, prm: Judge | None = None,
          num_searches: int = 40, num_rollouts: int = 4, exploration: float = 1.0, importance: float = 2.0,
@@ -51,19 +53,21 @@ def mcts(problems: Sequence[Problem | Tree], *, policy: Policy, verify: Verifier
     paper's for GSM8K (small).
     A tree that was grown here goes on where it stood, to `num_searches` in all: its nodes keep their numbers, its values
     are read off its visits and outcomes, `value` and `prm` are asked again.
-    With a `folder`, finished searches are kept there as they finish; the same call goes on from them to the same trees,
-    and with more searches to larger ones. A kill loses at most one search a tree.
+    With a `folder`, what is written, decided and judged is kept there as it comes; the same call goes on from it after a
+    kill to the same trees, and with more searches to larger ones.
     Raises ValueError for knobs out of range, and for a reward or a critic outside [0, 1].
     """
     settings = Settings(num_searches, num_rollouts, exploration, importance, min_children, max_children, root_min_children,
                         root_max_children, merge_distance, max_resamples, weights, max_steps, token_budget)  # fmt: skip
-    writing = Writing(delimiter, prompt_end, tuple(stop), max_new_tokens, option_pattern, end_pattern)
-    trees = grow(problems, policy=policy, fast=fast, critics=Critics(_verified(verify), value, prm), rng=rng,
-                 writing=writing, settings=settings, folder=folder)  # fmt: skip
+    writing = by_steps(delimiter, prompt_end, stop, max_new_tokens, pattern=option_pattern, end_pattern=end_pattern)
+    trees = grow(problems, policy=policy, fast=fast, critics=Critics(_by(verify), value, prm), rng=rng,
+                 writing=writing, settings=settings)  # fmt: skip
     return [tree.tree() for tree in trees]
 
 
-def _verified(verify: Verifier) -> Ends:
+def _by(verify: Verifier) -> Ends:
+    """Finished attempts are worth their reward."""
+
     def ends(problem: Problem, attempts: Sequence[Solution]) -> tuple[list[tuple[float, Outcome | None]], Cost]:
         return [(outcome.reward, outcome) for outcome in verify(problem, attempts)], Cost(verifier_calls=len(attempts))
 

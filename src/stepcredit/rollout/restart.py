@@ -14,7 +14,6 @@ Degenerate: a tree of one-step attempts comes back as it was; a restart that wri
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,21 +21,25 @@ import numpy as np
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.types import Cost, Outcome, Step, Tree
-from stepcredit.rollout._paths import TRUNCATED, Start, extended, written
-from stepcredit.rollout._spent import generated, spent
-from stepcredit.rollout.chains import _steps
+from stepcredit.rollout._paths import Start, cut, extended
+from stepcredit.rollout._resumable import resumable
+from stepcredit.rollout._writing import Writing, ask
 
 
 @register("rollout", paper="arXiv:2312.08935")
+@resumable()
 def restart(trees: Sequence[Tree], *, policy: Policy, rng: Rng, num: int = 8, nodes: Sequence[Sequence[int]] | None = None,
-            delimiter: str = "\n", prompt_end: str = "\n", stop: Sequence[str] = (), max_new_tokens: int = 256) -> list[Tree]:  # fmt: skip
+            delimiter: str = "\n", prompt_end: str = "\n", stop: Sequence[str] = (), max_new_tokens: int = 256,
+            folder: str | None = None) -> list[Tree]:  # fmt: skip
     """Each tree with `num` restarts from each of its `nodes` (default: every sampled step that is no leaf).
 
     A node's text is the prompt, `prompt_end` and its steps, each closed by the delimiter; all are asked in one call. What it
     cost is added to the trees: generated tokens as measured, forwarded ones and seconds evenly among the nodes asked for.
+    With a `folder`, restarts are kept there as they are written; the same call goes on from them after a kill.
     """
-    if not delimiter or num < 1:
-        raise ValueError(f"delimiter {delimiter!r}, num {num}; allowed: a string that is not empty, 1 or more")
+    writing = Writing(delimiter, prompt_end, tuple(stop), max_new_tokens)
+    if num < 1:
+        raise ValueError(f"num {num}; allowed: 1 or more")
     chosen = [_startable(tree) for tree in trees] if nodes is None else [list(given) for given in nodes]
     if len(chosen) != len(trees):
         raise ValueError(f"{len(trees)} trees need as many lists of nodes, got {len(chosen)}")
@@ -46,32 +49,21 @@ def restart(trees: Sequence[Tree], *, policy: Policy, rng: Rng, num: int = 8, no
                 f"problem {tree.problem.id!r}: no restart from node {bad[0]}; allowed: sampled steps that are no leaf"
             )
     asked = [(index, node) for index, own in enumerate(chosen) for node in own]
-    if not asked:
-        return list(trees)
-    before, start = spent(policy), time.perf_counter()
     results = [_results(trees[index], node) for index, node in asked]
     prefixes = [
-        written(trees[index].problem, [*trees[index].solution(node), *given], prompt_end, delimiter)
+        writing.prefix(trees[index].problem, [*trees[index].solution(node), *given])
         for (index, node), given in zip(asked, results, strict=True)
     ]
-    groups = policy.sample(prefixes, num, rng, stop=stop, max_new_tokens=max_new_tokens)
-    seconds = (time.perf_counter() - start) / len(asked)
-    forwarded = spent(policy).forwarded_tokens - before.forwarded_tokens
-    ends = getattr(policy, "token_ends", None)
+    groups, costs = ask(policy, prefixes, num, rng, writing)
     paths: list[list[tuple[Start, list[Step], Outcome | None]]] = [[] for _ in trees]
     first = [1 + (0 if tree.group_N is None else int(tree.group_N.max())) for tree in trees]
-    costs = [Cost() for _ in trees]
-    for place, ((index, node), given, group) in enumerate(zip(asked, results, groups, strict=True)):
+    spent = [Cost() for _ in trees]
+    for (index, node), given, group, cost in zip(asked, results, groups, costs, strict=True):
         for one in group:
             start_at = (node, first[index] + len(paths[index]))  # a group of its own
-            cut = TRUNCATED if one.finish == "length" else None
-            paths[index].append((start_at, [*given, *_steps(one, delimiter, ends)], cut))
-        costs[index] += Cost(
-            generated_tokens=sum(generated(one) for one in group),
-            forwarded_tokens=forwarded // len(asked) + (place < forwarded % len(asked)),
-            seconds=seconds,
-        )
-    return [extended(tree, own, cost) for tree, own, cost in zip(trees, paths, costs, strict=True)]
+            paths[index].append((start_at, [*given, *writing.steps(one, policy)], cut(one)))
+        spent[index] += cost
+    return [extended(tree, own, cost) if own else tree for tree, own, cost in zip(trees, paths, spent, strict=True)]
 
 
 def _startable(tree: Tree) -> list[int]:

@@ -14,7 +14,8 @@ import numpy as np
 from stepcredit.core.aggregate import Scoring, attempt_score
 from stepcredit.core.protocols import Judge, Policy, Rng, Solution
 from stepcredit.core.types import Cost, Problem
-from stepcredit.rollout._mcts_options import Option, Writing
+from stepcredit.rollout._mcts_options import Option
+from stepcredit.rollout._writing import Writing
 from stepcredit.search._stepwise import Found, Sprout, judge_all, write
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from stepcredit.core.protocols import Judge, Policy, Rng, Solution
 from stepcredit.core.tree import prompt_step
 from stepcredit.core.types import Cost, Judgment, Problem, Step, Tree
-from stepcredit.rollout._mcts_options import Option, Writing, draw
+from stepcredit.rollout._mcts_options import Option, draw
 from stepcredit.rollout._paths import TRUNCATED
-from stepcredit.rollout._spent import judging, spent
+from stepcredit.rollout._spent import judging, shares, spent
+from stepcredit.rollout._writing import Writing
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +89,8 @@ def write(policy: Policy, asked: Sequence[tuple[Sprout, Solution]], num: int, rn
     before = spent(policy)
     found = draw(policy, [writing.prefix(sprout.problem, steps) for sprout, steps in asked], num, rng, writing)
     forwarded = spent(policy).forwarded_tokens - before.forwarded_tokens
-    for place, ((sprout, _), group) in enumerate(zip(asked, found, strict=True)):
-        sprout.cost += sum((one.cost for one in group), Cost())
-        sprout.cost += Cost(forwarded_tokens=forwarded // len(asked) + (place < forwarded % len(asked)))
+    for (sprout, _), group, share in zip(asked, found, shares(forwarded, len(asked)), strict=True):
+        sprout.cost += sum((one.cost for one in group), Cost(forwarded_tokens=share))
     return found
 
 

@@ -22,7 +22,7 @@ from stepcredit.core.aggregate import Scoring
 from stepcredit.core.protocols import Judge, Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.types import Problem
-from stepcredit.rollout._mcts_options import Writing
+from stepcredit.rollout._writing import by_steps
 from stepcredit.search._beam import search
 from stepcredit.search._stepwise import Found
 
@@ -39,6 +39,6 @@ def beam(problems: Sequence[Problem], *, policy: Policy, judge: Judge, rng: Rng,
 
     Raises ValueError for `num` that is no multiple of `width`, or knobs out of range.
     """
-    writing = Writing(delimiter, prompt_end, tuple(stop), max_new_tokens, end_pattern=end_pattern)
+    writing = by_steps(delimiter, prompt_end, stop, max_new_tokens, end_pattern=end_pattern)
     return search(problems, policy=policy, judge=judge, rng=rng, num=num, width=width, ahead=0, num_rollouts=1,
                   aggregation=aggregation, max_steps=max_steps, writing=writing)  # fmt: skip

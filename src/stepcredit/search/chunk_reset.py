@@ -25,7 +25,8 @@ import numpy as np
 from stepcredit.core.protocols import Judge, Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.types import Cost, Judgment, Problem, Step
-from stepcredit.rollout._mcts_options import Option, Writing
+from stepcredit.rollout._mcts_options import Option
+from stepcredit.rollout._writing import by_steps
 from stepcredit.search._pick import one_of
 from stepcredit.search._stepwise import Found, Sprout, judge_all, write
 
@@ -43,7 +44,7 @@ def chunk_reset(problems: Sequence[Problem], *, policy: Policy, judge: Judge, rn
     if exhausted not in get_args(Exhausted) or num_tries < 1 or max_steps < 1:
         raise ValueError(f"exhausted {exhausted!r}, num_tries {num_tries}, max_steps {max_steps}; allowed: "
                          f"{', '.join(get_args(Exhausted))}; 1 or more; 1 or more")  # fmt: skip
-    writing = Writing(delimiter, prompt_end, tuple(stop), max_new_tokens, end_pattern=end_pattern)
+    writing = by_steps(delimiter, prompt_end, stop, max_new_tokens, end_pattern=end_pattern)
     started = time.perf_counter()
     attempts = [_Attempt(Sprout(problem)) for problem in problems]
     while going := [one for one in attempts if one.node not in one.sprout.over and one.num_steps < max_steps]:

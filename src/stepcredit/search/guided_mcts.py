@@ -18,13 +18,15 @@ from stepcredit.core.protocols import Judge, Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.types import Problem
 from stepcredit.rollout._mcts import Critics, grow
-from stepcredit.rollout._mcts_options import Writing
 from stepcredit.rollout._mcts_tree import Growth, Settings
+from stepcredit.rollout._resumable import resumable
+from stepcredit.rollout._writing import by_steps
 from stepcredit.search._pick import one_of
 from stepcredit.search._stepwise import Found
 
 
 @register("search", paper="arXiv:2404.12253")
+@resumable(longer=("num_searches",))
 def guided_mcts(problems: Sequence[Problem], *, policy: Policy, judge: Judge, rng: Rng, fast: Policy | None = None,
                 num_searches: int = 40, num_rollouts: int = 1, exploration: float = 1.0, importance: float = 2.0,
                 min_children: int = 2, max_children: int = 10, root_min_children: int = 10, root_max_children: int = 60,
@@ -35,9 +37,9 @@ def guided_mcts(problems: Sequence[Problem], *, policy: Policy, judge: Judge, rn
     """One `Found` a problem; knobs as in `rollout/mcts`. Raises ValueError as it does."""
     settings = Settings(num_searches, num_rollouts, exploration, importance, min_children, max_children, root_min_children,
                         root_max_children, merge_distance, max_resamples, weights, max_steps, token_budget)  # fmt: skip
-    writing = Writing(delimiter, prompt_end, tuple(stop), max_new_tokens, option_pattern, end_pattern)
+    writing = by_steps(delimiter, prompt_end, stop, max_new_tokens, pattern=option_pattern, end_pattern=end_pattern)
     trees = grow(problems, policy=policy, fast=fast, critics=Critics(None, judge, judge), rng=rng,
-                 writing=writing, settings=settings, folder=folder)  # fmt: skip
+                 writing=writing, settings=settings)  # fmt: skip
     return [Found(tree.tree(), _answer(tree, rng)) for tree in trees]
 
 

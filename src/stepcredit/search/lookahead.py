@@ -17,7 +17,7 @@ from stepcredit.core.aggregate import Scoring
 from stepcredit.core.protocols import Judge, Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.types import Problem
-from stepcredit.rollout._mcts_options import Writing
+from stepcredit.rollout._writing import by_steps
 from stepcredit.search._beam import search
 from stepcredit.search._stepwise import Found
 
@@ -28,6 +28,6 @@ def lookahead(problems: Sequence[Problem], *, policy: Policy, judge: Judge, rng:
               delimiter: str = "\n", prompt_end: str = "\n", stop: Sequence[str] = (),
               max_new_tokens: int = 256, end_pattern: str = "") -> list[Found]:  # fmt: skip
     """As `beam`, with scores `steps` steps ahead. Raises ValueError as `beam` does."""
-    writing = Writing(delimiter, prompt_end, tuple(stop), max_new_tokens, end_pattern=end_pattern)
+    writing = by_steps(delimiter, prompt_end, stop, max_new_tokens, end_pattern=end_pattern)
     return search(problems, policy=policy, judge=judge, rng=rng, num=num, width=width, ahead=steps,
                   num_rollouts=num_rollouts, aggregation=aggregation, max_steps=max_steps, writing=writing)  # fmt: skip
