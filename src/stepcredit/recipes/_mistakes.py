@@ -44,6 +44,7 @@ class Kind:
 
     `luck`: how often a broken attempt ends right where the writer draws again, the chain's fp, counted by the oracle.
     `longest`: words in a row that are a feature. `redraws`: whether the writer draws again what slips and ends right.
+    `recovers`: whether an attempt that has gone wrong can come right again, as far as is known of the task.
     `school`: how a policy is taught the task.
     """
 
@@ -56,6 +57,7 @@ class Kind:
     luck: float
     longest: int
     redraws: bool = True
+    recovers: bool = True
     school: School = field(default_factory=School)
 
 

@@ -29,7 +29,7 @@ class Arm:
 
     `source`: attempts of the writer that draws again, of the writer as they come, or of a policy; in the first case the
     luck is the kind's, else it is chosen by outcomes. `taught`: as `fit_lines` has it, or by "prefixes" (`fit_prefixes`,
-    with its own luck).
+    with its own luck) where a broken attempt can recover; where it cannot (`Kind.recovers`), by whole attempts.
     """
 
     taught: Taught | Literal["prefixes"]
@@ -104,6 +104,8 @@ def judged(on: Bench, arm: Arm) -> Judged:
         _mistakes.viewed(records, on.kind, plain=arm.plain) for records in (made.attempts, on.given, made.held_out)
     )
     longest = min(on.kind.longest, 2) if arm.plain else on.kind.longest
+    if arm.taught == "prefixes" and not on.kind.recovers:
+        arm = replace(arm, taught="outcomes")
     luck = _luck(attempts, on.kind, arm, longest)
 
     def taught(extra: Sequence[Record]) -> LineJudge:
