@@ -1,7 +1,8 @@
 """The attempts of B5 in the worlds of a small language model: it writes them, and completes its own prefixes.
 
 The model is trained from scratch on demonstrations of the world that slip; how often it slips itself, and how often a broken
-chain recovers, is measured and told. `lm_none` is modulo 23 with random slips alone, `lm_lucky` modulo 2. The judge whose prior
+chain recovers, is measured; what `adaptive` is told is known of the world: a slip falls on the right number once in six (`lm_rare`, modulo 7:
+no model this small learns a modulus under which it never would) or always (`lm_lucky`, modulo 2). The judge whose prior
 `adaptive_judged` takes is a table of lines, taught as a latent chain by the outcomes of other problems' attempts.
 """
 
@@ -21,10 +22,10 @@ from stepcredit.recipes._fit import Budget, Teaching
 from stepcredit.recipes._lookup import fit_lookup
 
 LM_WORLDS = {
-    "lm_none": lm.World(23, random_slip=0.06, num_slips=0, num_demonstrations=16000, num_updates=1000),
-    "lm_lucky": lm.World(2, random_slip=0.05, num_slips=0, num_demonstrations=6000, num_updates=400),
+    "lm_rare": lm.World(7, random_slip=0.05, num_slips=0, num_updates=2000),
+    "lm_lucky": lm.World(2, random_slip=0.05, num_slips=0, num_updates=800),
 }
-TOLD = {"lm_none": 0.0, "lm_lucky": 0.05}  # the recovery a line that `adaptive` is told
+TOLD = {"lm_rare": 0.01, "lm_lucky": 0.05}  # the recovery a line that `adaptive` is told
 NUM_JUDGED = 400  # problems of 16 attempts whose outcomes teach the judge
 BUDGET = Budget(num_updates=600, batch_size=256, learning_rate=0.1)
 

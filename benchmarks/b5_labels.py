@@ -42,10 +42,10 @@ under 1/2 of OmegaPRM at k = 8; against OmegaPRM at its own cheapest k the ratio
 rules never reach .90 at any dial; adaptive, told the rate, does at 8 lines at most, and for more than 1/8. A judge that is
 right half of the time saves a quarter of the tokens or more; one that is not costs some, and never the accuracy.
 The language model, expected before it was run: as in the exact worlds, with a little less accuracy throughout where now and
-then a broken chain recovers (lm_none): adaptive reaches .90 for under 1/8 of Math-Shepherd at K = 8, and misses .95 if one
+then a broken chain recovers (lm_rare): adaptive reaches .90 for under 1/8 of Math-Shepherd at K = 8, and misses .95 if one
 broken chain in thirty recovers; the taught judge halves its tokens. lm_lucky: the hard rules never reach .90, adaptive does, for
 more than 1/8; the taught judge knows the few lines there are, and needs next to no rollout."""
-RUNS = (("none", 8), ("none", 16), ("wiped", 8), ("lucky", 8), ("habits", 8), ("lm_none", 8), ("lm_lucky", 8))
+RUNS = (("none", 8), ("none", 16), ("wiped", 8), ("lucky", 8), ("habits", 8), ("lm_rare", 8), ("lm_lucky", 8))
 ROLLOUTS = (1, 2, 3, 4, 6, 8, 12)
 RATES = (0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01)
 TARGETS = (0.90, 0.95)

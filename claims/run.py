@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 HERE = Path(__file__).parent
-MODULES = ("outcome_prm", "scaling", "sprm")
+MODULES = ("alphallm", "judge_search", "outcome_prm", "r3", "rollout_labels", "scaling", "sprm")
 sys.path.insert(0, str(HERE))
 
 

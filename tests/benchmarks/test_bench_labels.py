@@ -122,3 +122,41 @@ def test_a_run_is_deterministic_and_names_what_is_never_reached():
         for target in (90, 95):
             name = f"lucky_3_{method}_tokens_{target}"
             assert (f"b5_{name}" in names) != (name in missing)
+
+
+def test_a_world_of_a_model_is_measured_by_tokens_without_a_ceiling_and_with_a_taught_judge(monkeypatch):
+    """The demonstrator stands in for the model: a world of 0 updates."""
+    import _labels_lm
+    import b5_labels
+
+    from stepcredit.recipes._fit import Budget
+    from stepcredit.recipes._rollout_labels_world import World
+
+    exact = World(7, random_slip=0.1, num_slips=0, num_demonstrations=1, num_updates=0)
+    monkeypatch.setitem(_labels_lm.LM_WORLDS, "lm_rare", exact)
+    monkeypatch.setattr(_labels_lm, "NUM_JUDGED", 8)
+    monkeypatch.setattr(_labels_lm, "BUDGET", Budget(num_updates=20, batch_size=64, learning_rate=0.1))
+    own = _labels_lm.lm_world("lm_rare", 4, 3, 2)
+    for tree, leaf, truth in zip(own.trees, own.leaves, own.truth, strict=True):
+        assert tree.reward_N[leaf] == 0 and np.nansum(tree.reward_N) > 0 and 0 <= truth < 3
+    assert own.ceiling == [] and 0.05 < own.shares["slip"] < 0.15
+    monkeypatch.setattr(b5_labels, "lm_world", lambda name, num, num_ops, seed: own)
+    rows, about = b5_labels.run(4, [("lm_rare", 3)], seed=2)
+    names = {one["name"] for one in rows}
+    assert {"b5_lm_rare_3_adaptive_judged_best", "b5_lm_rare_3_math_shepherd_soft_best"} <= names
+    assert not [name for name in names if "ceiling" in name or "misled" in name]
+    assert about["language_models"]["lm_rare_3"]["slip"] == round(own.shares["slip"], 4)
+
+
+def test_tokens_are_counted_where_a_policy_tells_them_and_lines_where_not():
+    import b5_labels
+
+    from stepcredit.core.tree import star
+    from stepcredit.core.types import Outcome, Problem, Step, Tree
+
+    base = star(Problem("p", "?"), [[Step("a"), Step("b")]], [Outcome(0.0, False)])
+    steps = (*base.steps, Step("c", token_ids=(1, 2, 3)), Step("d", token_ids=(4,)), Step("e"))
+    right = Outcome(1.0, True)
+    tree = Tree(base.problem, steps, np.array([-1, 0, 1, 1, 3, 1]), (*base.outcomes, None, right, Outcome(0.0, False)),
+                group_N=np.array([0, 0, 0, 1, 1, 2]))  # fmt: skip
+    assert b5_labels.behind(tree, 1) == [(True, 4), (False, 1)]
