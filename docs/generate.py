@@ -1,4 +1,4 @@
-"""Writes what documentation can get wrong by itself: the method table, the list of formats, papers.md and api.md.
+"""Writes what documentation can get wrong by itself: the method table, the list of formats, measured times, papers.md and api.md.
 
 `python docs/generate.py` (or `make docs`) writes; tests/test_docs.py compares. Everything is read from the source with
 ast, so that nothing heavy is imported.
@@ -68,6 +68,7 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / "README.md": _between(ROOT / "README.md", "methods", method_table()),
         ROOT / "docs" / "formats.md": _between(ROOT / "docs" / "formats.md", "formats", format_table()),
+        ROOT / "docs" / "speed.md": _between(ROOT / "docs" / "speed.md", "measured", measured()),
         ROOT / "docs" / "papers.md": papers(),
         ROOT / "docs" / "api.md": api(),
         ROOT / "docs" / "claims.md": claims(),
@@ -139,6 +140,17 @@ def claims() -> str:
         ]
         lines.append("| " + " | ".join(_cell(str(cell)) for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def measured() -> str:
+    """benchmarks/results.json as a table, B5 left out, whose rows are many: the lab notes tell them."""
+    lines = ["| row | value | interval | unit |", "|---|---|---|---|"]
+    for row in json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))["results"]:
+        if not row["name"].startswith("b5_"):
+            counted = row["low"] == row["high"]
+            spread = "counted" if counted else f"{row['low']:.4g} to {row['high']:.4g}"
+            lines.append(f"| `{row['name']}` | {row['value']:.4g} | {spread} | {_cell(row['unit'])} |")
+    return "\n".join(lines)
 
 
 def api() -> str:
