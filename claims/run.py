@@ -26,7 +26,7 @@ def main(names: list[str]) -> None:
             estimate, cost = module.measure(claim)
             verdict = claim.verdict(estimate.low, estimate.high)
             rows[claim.slug] = {
-                "name": claim.slug, **asdict(estimate), "control": claim.control, "verdict": verdict, "paper": claim.paper,
+                "name": claim.slug, **asdict(estimate), "control": claim.control, "verdict": verdict, "holds_above": claim.holds_above, "paper": claim.paper,
                 "seeds": list(claim.seeds), "cost": cost, "statement": claim.statement, "expect": claim.expect,
             }  # fmt: skip
             print(

@@ -16,7 +16,7 @@ from stepcredit.recipes import _alphallm_ladder
 from stepcredit.recipes import alphallm as recipe
 from stepcredit.recipes._alphallm_cells import LUCKY, UNLUCKY, kept, worth
 from stepcredit.recipes._alphallm_critics import CRITIC, Foreseen, Remembered, as_verifier, attempt_of
-from stepcredit.recipes._alphallm_ladder import RUNGS, Ladder, answer
+from stepcredit.recipes._alphallm_ladder import RUNGS, Ladder, answer, ended
 from stepcredit.recipes._alphallm_run import climbs_of, difference, told
 from stepcredit.recipes._alphallm_task import either_way, text_of
 from stepcredit.recipes._alphallm_world import World, affordable
@@ -193,13 +193,27 @@ def test_a_budget_pays_for_attempts_until_it_is_reached():
     assert [affordable(tree, budget) for budget in (1, 6, 7, 12, 13, 99)] == [1, 1, 2, 2, 3, 3]
 
 
+def searched(groups, rewards):
+    """A star as a search leaves it: group 0 is its own, every other one a fast rollout."""
+    outcomes = [
+        Outcome(status="truncated") if reward is None else Outcome(reward, verifier=CRITIC) for reward in rewards
+    ]
+    tree = star(PROBLEM, [lines(text) for text in "abc"[: len(rewards)]], outcomes)
+    return replace(tree, group_N=np.array([0, *groups]))
+
+
 def test_the_answer_is_what_the_critic_likes_best_and_ties_are_drawn():
-    tree = star(PROBLEM, [lines("a"), lines("b"), lines("c")],
-                [Outcome(0.2, verifier=CRITIC), Outcome(0.9, verifier=CRITIC), Outcome(0.9, verifier=CRITIC)])  # fmt: skip
-    found = {answer(tree, rng(seed)) for seed in range(20)}
-    assert found == {2, 3}
-    unsaid = star(PROBLEM, [lines("a"), lines("b")], [Outcome(status="truncated"), None])
-    assert {answer(unsaid, rng(seed)) for seed in range(20)} == {1, 2}
+    tree = searched((0, 0, 0), (0.2, 0.9, 0.9))
+    assert {answer(tree, rng(seed)) for seed in range(20)} == {2, 3}
+    unsaid = searched((0, 0), (None, None))
+    assert {answer(unsaid, rng(seed)) for seed in range(20)} == {1, 2} and not ended(unsaid).size
+
+
+def test_a_fast_rollout_is_no_answer_however_much_the_critic_likes_it():
+    tree = searched((0, 1, 0), (0.2, 0.9, None))
+    assert {answer(tree, rng(seed)) for seed in range(20)} == {1} and ended(tree).tolist() == [1]
+    unfinished = searched((0, 1, 0), (None, 0.9, None))
+    assert {answer(unfinished, rng(seed)) for seed in range(20)} == {1, 3}
 
 
 def test_what_answers_are_worth():
@@ -316,6 +330,7 @@ def test_searches_stop_at_the_budget(out):
     [
         ({"size": "huge"}, "size 'huge'"),
         ({"seeds": ()}, "give one seed or more"),
+        ({"seeds": (1, 1)}, "named twice"),
         ({"parts": ("beam",)}, "no part 'beam'; there are: plain, vanilla MCTS"),
     ],
 )

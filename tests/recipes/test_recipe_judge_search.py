@@ -92,6 +92,7 @@ def test_a_second_run_reads_everything_back(run, out, monkeypatch):
     [
         ({"size": "huge"}, "size 'huge'"),
         ({"seeds": ()}, "give one seed or more"),
+        ({"seeds": (1, 1)}, "named twice"),
         ({"judges": ("softmin",)}, "no judge 'softmin'; there are: majority, latent_chain"),
     ],
 )

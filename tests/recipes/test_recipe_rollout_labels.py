@@ -285,6 +285,8 @@ def test_both_recipes_share_their_cells_and_the_claims_read_them(quick, monkeypa
     [
         ({"size": "huge"}, r"size 'huge', 1 seeds; allowed: quick, small; one seed or more"),
         ({"seeds": []}, r"0 seeds"),
+        ({"seeds": [1, 1]}, r"seeds \[1, 1\].*named twice"),
+        ({"arms": []}, r"arms is empty"),
         ({"arms": ["adaptive", "magic"]}, r"no arm 'magic'; there are: oracle, "),
         ({"budgets": [3]}, r"no budget 3; size quick has: 600, 2000"),
     ],

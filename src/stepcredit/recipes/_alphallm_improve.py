@@ -20,7 +20,7 @@ from stepcredit.core.rng import rng
 from stepcredit.core.stats import rate
 from stepcredit.core.types import Cost, Estimate, Problem, Tree
 from stepcredit.recipes._alphallm_cells import Results, each, kept, worth
-from stepcredit.recipes._alphallm_ladder import RUNGS, WHOLE, Critics, Ladder, answer, grown
+from stepcredit.recipes._alphallm_ladder import RUNGS, WHOLE, Critics, Ladder, answer, ended, grown
 from stepcredit.recipes._alphallm_task import text_of
 from stepcredit.recipes._alphallm_world import World, affordable, key_of, tokens_of
 from stepcredit.recipes._arms import ArmResult
@@ -104,6 +104,8 @@ class Loop:
             return [(t.problem, t.solution(int(draw.choice(t.leaves)))) for t in trees], spent
         data = []
         for tree in trees:
+            if source == "mcts" and not ended(tree).size:
+                continue  # an unfinished search teaches nothing
             steps = tree.solution(answer(tree, draw)) if source == "mcts" else _best(tree, critics, draw)
             said = critics.orm([(tree.problem, steps)])[0]
             if said.status == "scored" and said.score > self.tuning.gamma:

@@ -4,14 +4,16 @@
 
 The budget is in generated tokens a problem, options that repeat and fast rollouts counted; greedy and one attempt cannot
 spend it. No gold answer reaches a search or a choice: a finished attempt is worth what the outcome critic says of it.
-All rungs answer alike: the finished attempt the outcome critic likes best, ties drawn.
+All rungs answer alike: the attempt the policy has finished that the outcome critic likes best, ties drawn. Fast rollouts are
+another model's text: they tell a state's worth and are no answers. A search that sits down on an end it likes leaves tokens
+unspent, so the budget is a bound, and what was taken stands in the cost.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,16 @@ import numpy as np
 
 from stepcredit.core.protocols import Rng
 from stepcredit.core.rng import rng
-from stepcredit.core.types import Cost, Problem, Tree
+from stepcredit.core.stats import rate
+from stepcredit.core.types import Cost, Ints, Problem, Tree
 from stepcredit.recipes._alphallm_cells import Results, each, kept, worth
 from stepcredit.recipes._alphallm_critics import Foreseen, Remembered, as_verifier
-from stepcredit.recipes._alphallm_world import MAX_NEW_TOKENS, World, affordable, key_of, tokens_of
+from stepcredit.recipes._alphallm_world import JUDGES, MAX_NEW_TOKENS, World, affordable, key_of, tokens_of
 from stepcredit.recipes._arms import ArmResult
 from stepcredit.search.best_of_n import best_of_n
 from stepcredit.search.majority import majority
 
-REVISION = 1  # raise it when code that decides a rung's numbers changes
+REVISION = 2  # raise it when code that decides a rung's numbers changes
 EXPLORATION = 0.1  # at the paper's 1.0 a search of so few tokens stays shallow and finishes nothing
 FIXED = {
     "min_children": 3,
@@ -92,11 +95,24 @@ def grown(problems: Sequence[Problem | Tree], rung: Rung, critics: Critics, budg
     )  # fmt: skip
 
 
-def answer(tree: Tree, draw: Rng) -> int:
-    """The finished leaf with the highest reward, equals drawn; any leaf where none is finished."""
+def ended(tree: Tree) -> Ints:
+    """The leaves at which the search itself has finished an attempt; those of fast rollouts are none."""
     leaves = np.array(tree.leaves)
-    reward_L = tree.reward_N[leaves]
-    among = leaves if np.isnan(reward_L).all() else leaves[reward_L == np.nanmax(reward_L)]
+    own_L = tree.group_N[leaves] == 0 if tree.group_N is not None else np.ones(len(leaves), dtype=np.bool_)
+    found: Ints = leaves[own_L & ~np.isnan(tree.reward_N[leaves])]
+    return found
+
+
+def answer(tree: Tree, draw: Rng) -> int:
+    """The finished leaf with the highest reward, equals drawn; any of the search's own leaves where none is finished."""
+    among = ended(tree)
+    if among.size:
+        reward_L = tree.reward_N[among]
+        among = among[reward_L == reward_L.max()]
+    else:
+        leaves = np.array(tree.leaves)
+        among = leaves if tree.group_N is None else leaves[tree.group_N[leaves] == 0]
+        among = among if among.size else leaves
     return int(among[draw.integers(len(among))])
 
 
@@ -111,7 +127,10 @@ class Ladder:
     def folder(self) -> Path:
         """Where this seed's cells are kept."""
         rungs = [[name, vars(rung)] for name, rung in RUNGS.items()]
-        key = key_of([REVISION, self.world.parts, self.budgets, rungs, FIXED, ADAPTIVE, MAX_SEARCHES, MAX_RESAMPLES])
+        judges = {name: asdict(teaching) for name, teaching in JUDGES.items()}
+        key = key_of(
+            [REVISION, self.world.parts, judges, self.budgets, rungs, FIXED, ADAPTIVE, MAX_SEARCHES, MAX_RESAMPLES]
+        )
         return self.world.out / "cells" / key / str(self.world.seed)
 
     def result(self, name: str) -> Results:
@@ -138,9 +157,9 @@ class Ladder:
             draw = rng(self.world.seed, "answer", name, budget)
             answers = [tree.solution(answer(tree, draw)) for tree in grew]
             spent = Cost(generated_tokens=sum(tree.cost.generated_tokens for tree in grew)) + critics.forwarded
-            found[at(name, budget)] = ArmResult(
-                worth(self.world.task, problems, answers), cost=each(len(problems), spent)
-            )
+            done = rate(sum(bool(ended(tree).size) for tree in grew), len(grew), FINISHED)
+            found[at(name, budget)] = ArmResult({**worth(self.world.task, problems, answers), FINISHED: done},
+                                                cost=each(len(problems), spent))  # fmt: skip
             trees = grew
         return found
 

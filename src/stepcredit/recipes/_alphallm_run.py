@@ -37,7 +37,7 @@ def run_of(
     climbs = {(name, budget): gap for budget in budgets for name, gap in climbs_of(found, budget).items()}
     rows = [_row(name, kinds[name], of, columns, climbs) for name, of in found.items()]
     return {
-        "title": "AlphaLLM's ladder and its loop, at equal generated tokens", "seeds": list(seeds), "config": dict(config),
+        "title": "AlphaLLM's ladder and its loop, within equal budgets of generated tokens", "seeds": list(seeds), "config": dict(config),
         "version": __version__, "expectation": expectation,
         "summary": [*(_ladder_line(found, budget) for budget in budgets), *_loop_lines(found, steps)],
         "table": {"columns": columns, "rows": rows},
@@ -73,6 +73,8 @@ def difference(first: Sequence[ArmResult], second: Sequence[ArmResult], column: 
 
 def told(gap: Estimate) -> str:
     """A difference in words and numbers: above, below, or not told apart."""
+    if gap.low != gap.low:
+        return f"{gap.value:+.3f} (one seed, no interval)"
     word = "above" if gap.low > 0 else "below" if gap.high < 0 else "not told apart"
     return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] {word}"
 

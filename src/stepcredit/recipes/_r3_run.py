@@ -63,7 +63,7 @@ def _gaps(found: Found) -> list[dict[str, Any]]:
                 told = gap(arms, first, second, column)
                 rows.append({
                     "name": f"{world}: {first} minus {second}, {column}", "value": told.value, "low": told.low,
-                    "high": told.high, "n": told.n, "unit": f"difference in {column}", "control": second,
+                    "high": told.high, "n": told.n, "unit": f"difference in {column}", "control": False,
                 })  # fmt: skip
     return rows
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from stepcredit.core.protocols import Verifier
-from stepcredit.core.tree import merge, with_outcomes
-from stepcredit.core.types import Cost, Floats, Tree
+from stepcredit.core.tree import merge
+from stepcredit.core.types import Floats, Tree
 from stepcredit.credit.reverse_curriculum import reverse_curriculum, starts
 from stepcredit.recipes._r3_world import Ground, num_steps
+from stepcredit.rollout._verified import verified
 from stepcredit.rollout.chains import chains
 from stepcredit.rollout.restart import restart
+
+scored = verified
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,6 @@ def started(ground: Ground, trees: Sequence[Tree], num: int, name: str) -> list[
     nodes = [range(1, num_steps(tree)) for tree in trees]
     grown = restart(whole, policy=ground.policy, rng=ground.draw(name, "starts"), num=num, nodes=nodes, **ground.limits)
     return [scored(tree, ground.task.verify) for tree in grown]
-
-
-def scored(tree: Tree, verify: Verifier) -> Tree:
-    """The tree with outcomes at the leaves that have none, their verifier calls on its cost."""
-    new = [leaf for leaf in tree.leaves if tree.outcomes[leaf] is None]
-    outcome_of = dict(zip(new, verify(tree.problem, [tree.solution(leaf) for leaf in new]), strict=True))
-    return replace(with_outcomes(tree, outcome_of), cost=tree.cost + Cost(verifier_calls=len(new)))
 
 
 def first(tree: Tree, num: int) -> Tree:

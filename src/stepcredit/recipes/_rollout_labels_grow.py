@@ -33,7 +33,7 @@ class Rollouts:
     num: int = 8
     num_searches: int = 8
     error_rate: float = 0.05
-    loose_rate: float = 0.4  # one at which a sequential test is about as often right as eight hard rollouts a step
+    loose_rate: float = 0.4  # on seed 1 as often right as eight hard rollouts a step
     recovery: float = 0.0
     profile: Profile = "flat"
     doubt: float = 0.1

@@ -33,6 +33,8 @@ def studies_of(
     progress: bool,
 ) -> list[Study]:  # fmt: skip
     """One study a seed. Raises ValueError for no seeds, or a size, arm or budget there is not."""
+    if len(set(seeds)) < len(seeds) or len(set(arms)) < len(arms):
+        raise ValueError(f"seeds {list(seeds)}, arms {list(arms)}: one is named twice")
     if size not in sizes or not seeds:
         raise ValueError(f"size {size!r}, {len(seeds)} seeds; allowed: {', '.join(sizes)}; one seed or more")
     if unknown := sorted(set(arms) - set(ARMS)):
@@ -72,6 +74,8 @@ def run_of(
     expectation: str, config: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Run what is not on disk yet; the run dict (schema: `report.write_report`). `pairs`: differences to be told."""
+    if not arms:
+        raise ValueError("arms is empty; give one or more")
     started = time.perf_counter()
     found = found_by(studies, arms, budgets)
     columns = columns_of(studies[0].plan)
@@ -91,7 +95,7 @@ def run_of(
         "table": {"columns": columns, "rows": [_row(*row, columns) for row in rows]},
         "results": [*(_result(f"{name}/{column}", cell, kind != "label-free") for name, kind, of in rows for column in columns
                       if (cell := combined(of, column)) is not None),
-                    *(_result(name, gap, True) for name, gap in gaps.items())],
+                    *(_result(name, gap, False) for name, gap in gaps.items())],
         "curves": {f"{metric} by tokens": _curve(found.arms, arms, budgets, metric) for metric in ("processbench_f1", "step_auroc")},
         "cost": {"seconds": time.perf_counter() - started},
     }  # fmt: skip

@@ -73,6 +73,8 @@ def results(
     size: str, seeds: Sequence[int], judges: Sequence[str], *, out: str = "runs/judge_search", progress: bool = False
 ) -> dict[str, list[ArmResult]]:
     """Each row's result per seed, read back where it is finished."""
+    if len(set(seeds)) < len(seeds) or len(set(judges)) < len(judges):
+        raise ValueError(f"seeds {list(seeds)}, judges {list(judges)}: one is named twice")
     if size not in SIZES or not seeds or (unknown := sorted(set(judges) - set(JUDGES))):
         raise ValueError(f"size {size!r}, {len(seeds)} seeds; there are: {', '.join(SIZES)}; give one seed or more"
                          if size not in SIZES or not seeds else f"no judge {unknown[0]!r}; there are: {', '.join(JUDGES)}")  # fmt: skip

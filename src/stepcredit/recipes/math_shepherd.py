@@ -22,13 +22,11 @@ from stepcredit.recipes._rollout_labels_run import run_of, studies_of
 from stepcredit.recipes._rollout_labels_study import Size
 from stepcredit.recipes._rollout_labels_world import World
 
-TOLD = Rollouts(
-    recovery=0.015, profile="chain"
-)  # a line slips in one of ten, and one slip in six falls on the right number
+TOLD = Rollouts(recovery=0.015)  # a line slips in one of ten, and one slip in six falls on the right number
 SIZES = {
     "quick": Size(World(7, 3, 4, num_demonstrations=1, num_updates=0), (600, 2000), 12, 4, 10,
-                  num_test_attempts=4, rollouts=Rollouts(2, 2, recovery=0.015, profile="chain")),
-    "small": Size(World(), (25_000, 80_000, 250_000), 200, 100, 600, rollouts=TOLD),
+                  num_test_attempts=4, rollouts=Rollouts(2, 2, recovery=0.015)),
+    "small": Size(World(), (25_000, 80_000), 200, 100, 600, rollouts=TOLD),
 }  # fmt: skip
 ARMS = (
     "oracle",
