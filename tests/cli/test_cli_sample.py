@@ -278,3 +278,37 @@ def test_what_other_options_left_behind_is_not_gone_on_from(tmp_path, monkeypatc
     changed = [*more, "--policy.random_slip", "0.5"]
     num = interrupted(monkeypatch, sample(other, *changed), None)
     assert interrupted(monkeypatch, sample(out, *changed), None) == num and alike(out, other)
+
+
+def test_an_edited_file_or_another_version_is_not_gone_on_from(tmp_path, monkeypatch):
+    given, out, other = tmp_path / "given.jsonl", tmp_path / "out.jsonl", tmp_path / "other.jsonl"
+    more = ["--from", given, "--rollout", "restart", "--rollout.num", "2"]
+
+    def begin():
+        interrupted(monkeypatch, sample(out, *more), 1)
+        (kept,) = (tmp_path / "out.jsonl.partial-sample").glob("*.jsonl")
+        return kept
+
+    monkeypatch.setattr("stepcredit.rollout._resumable.PIECE", 8)
+    references(given, 3)
+    kept = begin()
+    kept.rename(kept.with_name("restart-0.jsonl"))  # whether it is still there afterwards tells
+    references(given, 4)
+    assert begin().name != "restart-0.jsonl"
+    num = interrupted(monkeypatch, sample(other, *more), None)
+    monkeypatch.setattr("stepcredit.commands.sample.__version__", "0.0.0")
+    assert interrupted(monkeypatch, sample(out, *more), None) == num and alike(out, other)
+
+
+def test_the_key_to_a_server_is_not_kept(tmp_path, monkeypatch):
+    kept = []
+
+    def policy_of(knobs, threads):
+        assert knobs["api_key"] == "secret"
+        kept.append((tmp_path / "o.jsonl.partial-sample" / "made_from.json").read_text())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stepcredit.commands._rollout.policy_of", policy_of)
+    typed = ["--source", "policy", "--policy", "openai", "--policy.model", "m", "--policy.api_key", "secret"]
+    assert main(["sample", "chain", str(tmp_path / "o.jsonl"), *typed]) == 130
+    assert "http://localhost" in kept[0] and "secret" not in kept[0] and "api_key" not in kept[0]

@@ -274,7 +274,8 @@ def test_claims_are_paired_and_a_missing_number_decides_nothing(tmp_path, monkey
     assert {claim.seeds for claim in claims.CLAIMS} == {(660, 661, 662, 663, 664)}
     for claim in claims.CLAIMS:
         found, cost = claims.measure(replace(claim, seeds=(3, 4)), "quick", str(tmp_path))
-        assert found.n == 2 and set(cost) >= {"generated_tokens", "verifier_calls"}
+        wanted = set() if claim.slug == "luck_is_paid" else {"generated_tokens", "verifier_calls"}
+        assert found.n == 2 and set(cost) >= wanted
     first = replace(claims.CLAIMS[0], seeds=(3, 4))
     arms = recipe.cells("quick", (3, 4), ["habits"], out=str(tmp_path))["habits"]
     own, any_step = (arms[name] for name in ("r3, 8 a start", "null: any step"))

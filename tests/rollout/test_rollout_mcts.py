@@ -1,6 +1,7 @@
 """The search tree by hand, its rules one by one, and against exact values; what a kill leaves behind."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from stepcredit.core import registry
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import star
-from stepcredit.core.types import Completion, Cost, Judgment, Outcome, Problem, Step, Tree
+from stepcredit.core.types import Completion, Cost, Judgment, Outcome, Problem, Record, Step, Tree
 from stepcredit.credit.search_value import search_value
+from stepcredit.data import read, write
 from stepcredit.policy.scripted import scripted
 from stepcredit.rollout._mcts import Critics, grow
 from stepcredit.rollout._mcts_tree import Growth, Settings, Visit
@@ -379,6 +381,38 @@ def test_a_tree_grown_before_goes_on_where_it_stood():
         assert more.cost.verifier_calls > tree.cost.verifier_calls
     with pytest.raises(ValueError, match="the tree holds no search"):
         mcts([star(PROBLEM, [[Step("a")]])], policy=policy, verify=verify, rng=rng(0))
+
+
+class Cut:
+    """Behind the prompt a, cut at its length; then b; behind b c, d and e. Whether anything is asked behind a is kept."""
+
+    def __init__(self):
+        self.replies, self.asked = Replies({"q\n": ["a", "b\n"], "q\nb\n": ["c\n"], "q\nb\nc\n": ["d\n"]}), []
+
+    def sample(self, prefixes, num, rng, *, stop=(), max_new_tokens=256):
+        self.asked += prefixes
+        found = self.replies.sample(prefixes, num, rng, stop=stop)
+        return [[replace(one, finish="length") if one.text == "a" else one for one in group] for group in found]
+
+
+@pytest.mark.parametrize("through", ["memory", "file"])
+def test_an_option_that_was_cut_stays_over_where_a_search_goes_on(through, tmp_path):
+    """And a leaf that nothing was tried behind yet does not, whichever way the tree came back."""
+    knobs = {"verify": unasked, "value": says({"a": 0.9, "b": 0.1, "c": 0.5, "d": 0.5}), "exploration": 2.0, **WAYS}
+    (tree,) = mcts([PROBLEM], policy=Cut(), rng=rng(0), num_searches=3, **knobs)
+    assert [step.text for step in tree.steps] == ["q", "a", "b"]
+    assert [tree.outcomes[leaf].status for leaf in (1, 2)] == ["truncated"] * 2
+    if through == "file":
+        assert write(tmp_path / "tree.jsonl", [Record(tree)]) == 1
+        tree = next(iter(read(tmp_path / "tree.jsonl"))).tree
+    own = Growth.of(tree, Settings())
+    assert own.over == [False, True, False] and own.outcomes[1] is not None and own.outcomes[2] is None
+    policy = Cut()
+    (more,) = mcts([tree], policy=policy, rng=rng(0), num_searches=9, **knobs)
+    (whole,) = mcts([PROBLEM], policy=Cut(), rng=rng(0), num_searches=9, **knobs)
+    assert "q\nb\n" in policy.asked and "q\na\n" not in policy.asked
+    assert [step.text for step in more.steps] == [step.text for step in whole.steps] == ["q", "a", "b", "c", "d"]
+    assert more.visits_N.tolist() == whole.visits_N.tolist()
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Every registered rollout, killed and given again: the tree of an uninterrupted run, nothing asked or paid twice."""
 
+import datetime
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,13 @@ from resume_world import KNOBS, Slow, grown, same
 
 from stepcredit.core import registry
 from stepcredit.core.rng import rng
-from stepcredit.core.types import Completion, Cost, Outcome, Problem
+from stepcredit.core.tree import star
+from stepcredit.core.types import Completion, Cost, Outcome, Problem, Step
 from stepcredit.rollout._log import Log, digest
 from stepcredit.rollout._resumable import KeptPolicy, _pieces
 from stepcredit.rollout.chains import chains
+from stepcredit.rollout.restart import restart
+from stepcredit.rollout.reveal import reveal
 
 NAMES = registry.names("rollout")
 SCRIPT = Path(__file__).with_name("resume_world.py")
@@ -168,14 +173,20 @@ def test_another_request_has_a_file_of_its_own(tmp_path):
 
 
 def test_trees_are_told_apart_by_all_that_a_rollout_reads():
-    from dataclasses import replace
-
-    from stepcredit.core.tree import star
-    from stepcredit.core.types import Step
-
     tree = star(Problem("p", "?"), [[Step("a"), Step("b")]], [Outcome(1.0)])
     others = [
-        star(Problem("q", "?"), [[Step("a"), Step("b")]], [Outcome(1.0)]),
+        *(
+            star(problem, [[Step("a"), Step("b")]], [Outcome(1.0)])
+            for problem in (
+                Problem("q", "?"),
+                Problem("p", "!"),
+                Problem("p", "?", "5"),
+                Problem("p", "?", reference=("a", "b")),
+                Problem("p", "?", meta={"modulus": 5}),
+                Problem("p", "?", meta={"on": datetime.date(2026, 1, 1)}),
+            )
+        ),
+        star(Problem("p", "?"), [[Step("a"), Step("b")]], [Outcome(1.0, verifier="other")]),
         star(Problem("p", "?"), [[Step("a"), Step("c")]], [Outcome(1.0)]),
         star(Problem("p", "?"), [[Step("a"), Step("b", sampled=False)]], [Outcome(1.0)]),
         star(Problem("p", "?"), [[Step("a"), Step("b")]], [Outcome(0.0)]),
@@ -187,6 +198,36 @@ def test_trees_are_told_apart_by_all_that_a_rollout_reads():
     ]
     assert len({digest(each) for each in [tree, *others]}) == 1 + len(others)
     assert digest(tree) == digest(replace(tree, cost=Cost(5)))
+
+
+def test_other_gold_answers_are_not_answered_with_the_outcomes_of_the_old(tmp_path):
+    def verify(problem, solutions):
+        return [Outcome(float(steps[-1].text == problem.answer)) for steps in solutions]
+
+    def first(answer):
+        tree = star(Problem("p", "?", answer), [[Step("a"), Step("b")]], [Outcome(1.0)])
+        (grown,) = reveal([tree], policy=Spelling(), verify=verify, rng=rng(0), max_rollouts=1, folder=str(tmp_path))
+        return float(grown.reward_N[grown.leaves[-1]])
+
+    assert [first("b"), first("c"), first("b")] == [1.0, 0.0, 1.0]  # what it writes ends with b
+
+
+def test_nodes_may_be_any_sequence(tmp_path):
+    tree = star(Problem("p", "?"), [[Step("a"), Step("b"), Step("c")]])
+
+    def grow(nodes):
+        return restart([tree], policy=Spelling(), rng=rng(0), num=1, nodes=nodes, folder=str(tmp_path))[0]
+
+    assert same(grow([range(1, 3)]), grow([[1, 2]])) and same(grow(((1, 2),)), grow([np.array([1, 2])]))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_policy_of_another_batch_size_is_named_among_the_causes(tmp_path):
+    small, large = Slow(), Slow()
+    large.batch_size = 16
+    grown("chains", policy=small, folder=str(tmp_path))
+    with pytest.raises(ValueError, match="batch_size of the policy; remove the file"):
+        grown("chains", policy=large, folder=str(tmp_path))
 
 
 def test_a_file_that_is_not_what_was_asked_is_refused(tmp_path):

@@ -212,15 +212,29 @@ def test_same_seed_same_tree():
     assert replace(one.cost, seconds=0.0) == replace(two.cost, seconds=0.0)
 
 
+def test_the_first_right_attempt_is_shown_and_a_tree_without_one_stays_as_it_is():
+    failed = star(Problem("p", "q"), [[Step("step"), Step("bad")]], [Outcome(0.0, False)])
+    later = merge([failed, shown(2)])  # nodes 1 and 2 are wrong, 3 and 4 right
+    trees = [failed, later, shown(2, name="r")]
+    grown = reveal(trees, policy=Needs(1, num_steps=2), verify=verify, rng=rng(0))
+    assert grown[0] is failed and grown[1].num_nodes > later.num_nodes and grown[2].num_nodes > 3
+    # The wrong one is an attempt of the policy's, and counts as a rollout from the prompt.
+    assert start_counts(later, 4)[1].tolist() == [1.0, 0.0]
+    for tree, leaf in zip(grown[1:], (4, 2), strict=True):
+        assert int(np.argmax(border(*start_counts(tree, leaf)))) == 1
+    policy = Needs(1, num_steps=2)
+    assert reveal(grown, policy=policy, verify=verify, rng=rng(1)) == grown and not policy.asked
+
+
 def test_mistakes_are_named():
     wrong = replace(shown(), outcomes=(None,) * 6 + (Outcome(0.0, False),))
     for trees, knobs, said in (
         ([shown()], {"error_rate": 0.0}, "error_rate 0"),
         ([shown()], {"low": 0.8}, "low 0.8"),
         ([shown()], {"num": 0}, "num 0"),
-        ([shown()], {"demonstrations": [3]}, "node 3 ends no right attempt; allowed: 6"),
+        ([shown()], {"demonstrations": [3]}, "node 3 ends no right attempt; allowed: 6; choose among these"),
         ([shown()], {"demonstrations": []}, "1 trees need as many demonstrations, got 0"),
-        ([wrong], {}, "node 6 ends no right attempt; allowed: none"),
+        ([wrong], {"demonstrations": [6]}, "node 6 ends no right attempt; allowed: none"),
     ):
         with pytest.raises(ValueError, match=said):
             reveal(trees, policy=Needs(2), verify=verify, rng=rng(0), **knobs)

@@ -1,12 +1,15 @@
 """Fine-tuning on chosen attempts: only continuations are learnt, the old model stays, the same call gives the same folder."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from stepcredit.policy.hf import hf
-from stepcredit.train.sft import _collate, _rows, fine_tune
+from stepcredit.train.sft import _collate, _key, _rows, fine_tune
 from stepcredit.train.tiny import build_tokenizer, train_language_model
 
 SUMS = [f"{a} +{b}\n{a}+{b}={a + b}" for a in range(4) for b in range(4)]
@@ -73,3 +76,28 @@ def test_wrong_input_is_named(model, tmp_path, examples, knobs, said):
 def test_a_folder_without_weights_is_named(tmp_path):
     with pytest.raises(ValueError, match="no model folder with safetensors"):
         fine_tune(tmp_path, [("a", "b")], tmp_path)
+
+
+def other_tokenizer(model, folder, change):
+    """A copy of the model folder with a changed tokenizer."""
+    shutil.copytree(model, folder)
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    return folder
+
+
+def test_another_tokenizer_is_another_training(model, tmp_path):
+    other = other_tokenizer(model, tmp_path / "other", {"truncation": None, "note": "read by nobody"})
+    assert _key(other, [("a", "b")], {}) != _key(model, [("a", "b")], {})
+    again = other_tokenizer(model, tmp_path / "again", {"truncation": None, "note": "read by nobody"})
+    assert _key(other, [("a", "b")], {}) == _key(again, [("a", "b")], {})
+
+
+def test_a_tokenizer_without_an_end_token_is_named(model, tmp_path):
+    folder = other_tokenizer(model, tmp_path / "endless", {})
+    path = folder / "tokenizer_config.json"
+    given = {name: value for name, value in json.loads(path.read_text()).items() if name != "eos_token"}
+    path.write_text(json.dumps(given))
+    with pytest.raises(ValueError, match="endless' has no end token; allowed: one with an eos_token"):
+        fine_tune(folder, [("3 +3\n", "3+3=6")], tmp_path, **WAYS)
+    assert not list(tmp_path.glob("sft-*"))

@@ -153,7 +153,7 @@ def _padded(credit: Credit, tree: Tree) -> Credit:
 
 @contextmanager
 def kept_for(out: str, made_from: Mapping[str, Any]) -> Iterator[str]:
-    """OUT.partial-sample, emptied unless it is of the same options, removed when the block ends without an error.
+    """OUT.partial-sample, emptied unless it was made from the same, removed when the block ends without an error.
 
     Raises ValueError at once for an `out` that cannot be written.
     """
@@ -181,12 +181,13 @@ def kept_for(out: str, made_from: Mapping[str, Any]) -> Iterator[str]:
 
 
 def files_of(name: str | None) -> list[tuple[str, int, int]]:
-    """Name, size and time of each file in a folder: whether it is still the one it was."""
-    folder = Path(name or "").expanduser()
-    if name is None or not folder.is_dir():
+    """Name, size and time of a file, or of each in a folder: whether it is still the one it was; none for neither."""
+    place = Path(name or "").expanduser()
+    if name is None or not place.exists():
         return []
-    found = [(each, each.stat()) for each in sorted(folder.rglob("*")) if each.is_file()]
-    return [(each.relative_to(folder).as_posix(), about.st_size, about.st_mtime_ns) for each, about in found]
+    files = sorted(each for each in place.rglob("*") if each.is_file()) if place.is_dir() else [place]
+    found = [(each, each.stat()) for each in files]
+    return [(each.relative_to(place).as_posix(), about.st_size, about.st_mtime_ns) for each, about in found]
 
 
 def _clear(folder: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
+from stepcredit import __version__
 from stepcredit.commands import _rollout
 from stepcredit.commands._parser import Group, peek, typed
 from stepcredit.commands._reading import Reading
@@ -129,7 +130,11 @@ def _demonstrated(task: Task, num_problems: int, num_attempts: int, seed: int) -
 
 
 def _made_from(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells one command's answers from another's: its options, and the folders they name as they are now."""
+    """What tells one command's answers from another's: version, options, and the files they name as they are now.
+
+    The key to a server is no part of it: it decides nothing that is written, and belongs on no disk.
+    """
     own = {name: value for name, value in config.items() if name not in ("out", "threads")}
-    model = config["policy"].get("model")
-    return {"options": own, "model": _rollout.files_of(model), "judge": _rollout.files_of(config["judge"])}
+    own["policy"] = {name: value for name, value in config["policy"].items() if name != "api_key"}
+    named = {"model": config["policy"].get("model"), "judge": config["judge"], "from": config["from"]}
+    return {"version": __version__, "options": own, **{what: _rollout.files_of(name) for what, name in named.items()}}

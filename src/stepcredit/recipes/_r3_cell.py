@@ -9,8 +9,9 @@ import numpy as np
 
 from stepcredit.core.types import Floats, Tree
 from stepcredit.recipes._r3_critical import first_errors
-from stepcredit.recipes._r3_starts import Pool, first, pool, scored, started, values
+from stepcredit.recipes._r3_starts import Pool, first, pool, started, values
 from stepcredit.recipes._r3_world import Ground, Plan, num_steps
+from stepcredit.rollout._verified import verified
 from stepcredit.rollout.chains import chains
 
 READ = (2, 8, 32)  # continuations a start that have a row
@@ -73,7 +74,7 @@ def grown(own: Ground, plan: Plan) -> Cell:
         true = [values(tree)[0][:-1] for tree in started(own, own.demonstrations, plan.num_reference, "reference")]
     made = chains([tree.problem for tree in own.demonstrations], policy=own.policy, rng=own.draw("attempts"),
                   num=plan.num_attempts, **own.limits)  # fmt: skip
-    attempts = [scored(tree, own.task.verify) for tree in made]
+    attempts = [verified(tree, own.task.verify) for tree in made]
     after, before = (
         [first_errors(tree, own.task, n, part) for tree, n in zip(attempts, num, strict=True)]
         for part in (slice(half, None), slice(half))

@@ -22,8 +22,6 @@ from stepcredit.rollout._verified import verified
 from stepcredit.rollout.chains import chains
 from stepcredit.rollout.restart import restart
 
-scored = verified
-
 
 @dataclass(frozen=True)
 class Pool:
@@ -40,7 +38,7 @@ def started(ground: Ground, trees: Sequence[Tree], num: int, name: str) -> list[
     whole = [merge(pair) for pair in zip(trees, own, strict=True)]
     nodes = [range(1, num_steps(tree)) for tree in trees]
     grown = restart(whole, policy=ground.policy, rng=ground.draw(name, "starts"), num=num, nodes=nodes, **ground.limits)
-    return [scored(tree, ground.task.verify) for tree in grown]
+    return [verified(tree, ground.task.verify) for tree in grown]
 
 
 def first(tree: Tree, num: int) -> Tree:

@@ -6,11 +6,13 @@ was asked: a call that is not the one that was kept is refused, never answered b
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,8 @@ class Log:
         """What this call was answered before, else what `make` returns now, as JSON gives it back.
 
         It is on disk when this returns; without `sync`, a machine that stops may lose it, a killed process does not.
-        Raises ValueError for a call that is not the one kept in its place (another version kept it, or it went on to another
-        length), and for a file that cannot be read.
+        Raises ValueError for a call that is not the one kept in its place (another version kept it, it went on to another
+        length, or the policy has another `batch_size`), and for a file that cannot be read.
         """
         key, self._num = digest(asked), self._num + 1
         line = None if self._lines is None else next(self._lines, None)
@@ -57,8 +59,9 @@ class Log:
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.path}, line {self._num}: cannot be read ({error}); remove the file") from error
         if found != key:
-            raise ValueError(f"{self.path}, line {self._num}: what was kept there was asked for otherwise, by another version "
-                             "or at another length; remove the file, or name another folder")  # fmt: skip
+            raise ValueError(f"{self.path}, line {self._num}: what was kept there was asked for otherwise, by another version, "
+                             "at another length or in pieces of another batch_size of the policy; remove the file, or name "
+                             "another folder")  # fmt: skip
         self.replayed_seconds += seconds
         return answer
 
@@ -69,18 +72,24 @@ def digest(asked: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold of NumPy's numbers, of mappings, and of problems and trees what tells them apart."""
+    """What JSON can hold of NumPy's numbers, sequences, mappings and dates, and of problems and trees what tells them apart."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Problem):
-        return [value.id, value.prompt]
+        return [value.id, value.prompt, value.answer, value.reference, dict(value.meta)]
     if isinstance(value, Tree):
         return [value.problem, [(step.text, step.sampled) for step in value.steps], value.parent_N, value.outcomes,
                 value.visits_N, value.group_N]  # fmt: skip
+    if isinstance(value, Sequence):  # such as a range of nodes
+        return list(value)
     if isinstance(value, Outcome):
-        return [value.status, value.reward]
+        return [value.status, value.reward, value.verifier]  # the last tells `_mcts_tree` of an attempt that was cut
+    if isinstance(
+        value, datetime.date | datetime.time | datetime.timedelta | Decimal
+    ):  # what a Parquet file's columns, kept as meta, may hold
+        return str(value)
     raise TypeError(f"{value!r} cannot be kept in a folder: it is no number, text, list, problem or tree")
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from stepcredit.core.types import Cost, Outcome, Problem, Step, Tree
 from stepcredit.rollout._paths import TRUNCATED
 
 CRITICS = ("value", "prm", "outcome")
+# Of an option cut at `max_new_tokens`: over for good. TRUNCATED is also said of leaves that the search has not gone on from.
+CUT = replace(TRUNCATED, verifier="max_new_tokens")
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,8 @@ class Growth:
             if searched:
                 own.children[parent].append(node)
             ends = node in leaves and outcome is not None
-            own.over[node] = ends and (not searched or outcome != TRUNCATED or own.depths[node] >= settings.max_steps)
-            if ends and outcome == TRUNCATED and not own.over[node]:
+            own.over[node] = ends and (not searched or not _is_open(outcome) or own.depths[node] >= settings.max_steps)
+            if ends and not own.over[node]:
                 own.outcomes[node] = None
             roots[node] = node if searched else parent if tree.visits_N[parent] else roots[parent]
             if node in leaves and not math.isnan(reward_N[node]):
@@ -237,13 +239,15 @@ class Growth:
     def tree(self) -> Tree:
         """What has grown: the search in group 0, each fast rollout in a group of its own and without visits.
 
-        A leaf at which no attempt is over has the outcome "truncated": it is no attempt, and no verifier should see it.
+        A leaf at which no attempt is over has the outcome "truncated": it is no attempt, and no verifier should see it. One
+        that was cut at `max_new_tokens` says so as its verifier, so that it stays over when a search goes on from the tree.
         """
-        inner = set(self.parents)
-        outcomes = [
-            TRUNCATED if one is None and n and n not in inner and not self.over[n] else one
-            for n, one in enumerate(self.outcomes)
-        ]
+        inner, outcomes = set(self.parents), list(self.outcomes)
+        for n, one in enumerate(self.outcomes[1:], start=1):
+            if one is None and n not in inner and not self.over[n]:
+                outcomes[n] = TRUNCATED
+            elif self.visits[n] and self.over[n] and _is_open(one) and self.depths[n] < self.settings.max_steps:
+                outcomes[n] = CUT
         return Tree(self.problem, tuple(self.steps), np.array(self.parents), tuple(outcomes), np.array(self.visits),
                     np.array(self.groups), self.cost)  # fmt: skip
 
@@ -272,6 +276,11 @@ class Growth:
             node = self._add(step, node, self.num_groups)
         self.over[node], self.outcomes[node], self.scores[node] = True, rollout.outcome, rollout.score
         self.num_groups += 1
+
+
+def _is_open(outcome: Outcome | None) -> bool:
+    """Whether it is TRUNCATED, which is no equal of itself once it was read from a file: its reward is NaN."""
+    return outcome is not None and (outcome.status, outcome.verifier) == (TRUNCATED.status, TRUNCATED.verifier)
 
 
 def _check_visits(tree: Tree) -> None:

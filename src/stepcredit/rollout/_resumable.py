@@ -38,7 +38,8 @@ def resumable(*, longer: Collection[str] = ()) -> Callable[[Callable[P, R]], Cal
     are told by their annotations, as in `core/registry`.
     With a folder the policy is asked in pieces: where it draws for all it is asked together (`policy/hf`), a call larger
     than its batch draws otherwise than without. The same folder is for one process at a time.
-    Raises ValueError for a folder that is a file, and where what is kept was asked for otherwise.
+    Raises ValueError for a folder that is a file, and where what is kept was asked for otherwise, as by a policy with another
+    `batch_size`; TypeError for problems whose answer or meta is nothing that JSON can hold.
     """
 
     def lift(function: Callable[P, R]) -> Callable[P, R]:

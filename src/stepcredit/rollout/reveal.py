@@ -14,8 +14,9 @@ Then, over borders that fall evenly on 0..S, with values at the edges of the ban
 wrong; values farther out make it surer, as the odds against the true border shrink faster.
 Behind the prompt the policy's attempts that the tree has count as rollouts; others hang behind the steps, in groups of their
 own, as `credit/reverse_curriculum` reads them. Resumes: counts are read from the tree; `max_rollouts` is of one call.
-Raises ValueError for knobs outside their range, and for a leaf that ends no right attempt.
-Degenerate: unscored rollouts are paid and say nothing; a demonstration of one step has two borders: nothing given, or all.
+Raises ValueError for knobs outside their range, and for a given leaf that ends no right attempt.
+Degenerate: a tree without a right attempt has nothing to reveal and stays as it is; unscored rollouts are paid and say
+nothing; a demonstration of one step has two borders: nothing given, or all.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def reveal(trees: Sequence[Tree], *, policy: Policy, verify: Verifier, rng: Rng,
            stop: Sequence[str] = (), max_new_tokens: int = 256, folder: str | None = None) -> list[Tree]:  # fmt: skip
     """Each tree with the rollouts that find the border of its demonstration, `num` a round; [trees].
 
-    `demonstrations`: the leaf that ends each tree's (default: its first attempt); every other attempt is the policy's.
+    `demonstrations`: the leaf that ends each tree's (default: its first right attempt; a tree without one is left as it is);
+    every other attempt is the policy's.
     With a `folder`, rollouts and outcomes are kept there as they come; the same call goes on from them after a kill.
     """
     if not 0 < error_rate < 1 or not 0 < low < high < 1 or num < 1 or max_rollouts < 0 or overhead < 0:
@@ -55,7 +57,7 @@ def reveal(trees: Sequence[Tree], *, policy: Policy, verify: Verifier, rng: Rng,
     leaf_of = _demonstrated(trees, demonstrations)
     ask = {"policy": policy, "rng": rng, "num": num, "delimiter": delimiter, "prompt_end": prompt_end, "stop": stop,
            "max_new_tokens": max_new_tokens}  # fmt: skip
-    grown, undecided = list(trees), list(range(len(trees)))
+    grown, undecided = list(trees), sorted(leaf_of)
     for _ in range(max_rollouts // num):
         wishes = {}
         for index in undecided:
@@ -111,17 +113,24 @@ def start_counts(tree: Tree, leaf: int) -> tuple[Floats, Floats]:
     return right_S, np.array([len(one) for one in found], dtype=np.float64) - right_S
 
 
-def _demonstrated(trees: Sequence[Tree], given: Sequence[int] | None) -> list[int]:
+def _demonstrated(trees: Sequence[Tree], given: Sequence[int] | None) -> dict[int, int]:
+    """The leaf that ends the demonstration of each tree that has one, by the tree's place."""
     if given is not None and len(given) != len(trees):
         raise ValueError(f"{len(trees)} trees need as many demonstrations, got {len(given)}")
-    leaves = [next(iter(attempts(tree)), 0) for tree in trees] if given is None else [int(leaf) for leaf in given]
-    for tree, leaf in zip(trees, leaves, strict=True):
+    leaf_of = {}
+    for place, tree in enumerate(trees):
         right = [one for one in attempts(tree) if tree.reward_N[one] > 0.5 and _sampled(tree, one)]
+        if given is None and not right:
+            continue
+        leaf = right[0] if given is None else int(given[place])
         if leaf not in right:
+            allowed = ", ".join(map(str, right)) or "none"
             raise ValueError(
-                f"problem {tree.problem.id!r}: node {leaf} ends no right attempt; allowed: {', '.join(map(str, right)) or 'none'}"
+                f"problem {tree.problem.id!r}: node {leaf} ends no right attempt; allowed: {allowed}; "
+                "choose among these by `demonstrations`, or leave it out: each tree's first right attempt is taken then"
             )
-    return leaves
+        leaf_of[place] = leaf
+    return leaf_of
 
 
 def _sampled(tree: Tree, leaf: int) -> list[int]:

@@ -31,6 +31,7 @@ from stepcredit.core.log_ratios import token_ids
 from stepcredit.core.rng import rng
 from stepcredit.train.tiny import _EAGER_LENGTH, Precision, _Bar, _order, _seeded, computes_bfloat16
 
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 RECIPE = 1  # enters the cache key: raise it when the same arguments would give other weights
 
 
@@ -39,11 +40,11 @@ def fine_tune(model: str | Path, examples: Sequence[tuple[str, str]], out_dir: s
               seed: int = 0, precision: Precision = "auto", progress: bool = True) -> Path:  # fmt: skip
     """Go on training the model folder `model` on (prefix, continuation) pairs; returns `out_dir/sft-<key>`.
 
-    The key is a hash of the weights, the examples and the arguments: a second call returns at once. The folder appears by
-    renaming, complete. The rate falls as a cosine after a warm-up. Same seed, same weights; the global random generators
-    are given back as they were.
-    Of an empty continuation the end token is learnt. Raises ValueError for no examples, numbers below 1, or a folder without
-    weights.
+    The key is a hash of the weights, the tokenizer, the examples and the arguments: a second call returns at once. The
+    folder appears by renaming, complete. The rate falls as a cosine after a warm-up. Same seed, same weights; the global
+    random generators are given back as they were.
+    Of an empty continuation the end token is learnt. Raises ValueError for no examples, numbers below 1, a folder without
+    weights, or one whose tokenizer has no end token.
     """
     if not examples or num_updates < 1 or batch_size < 1:
         raise ValueError(
@@ -56,6 +57,8 @@ def fine_tune(model: str | Path, examples: Sequence[tuple[str, str]], out_dir: s
     if folder.is_dir():
         return folder
     tokenizer = AutoTokenizer.from_pretrained(model)
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"the tokenizer of {str(model)!r} has no end token; allowed: one with an eos_token")
     rows = _rows(tokenizer, examples)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished-") as scratch, _seeded(seed):
@@ -117,6 +120,6 @@ def _key(model: Path, examples: Sequence[tuple[str, str]], made_with: dict[str, 
     if not weights:
         raise ValueError(f"{str(model)!r} is no model folder with safetensors weights")
     digest = hashlib.sha256(json.dumps([made_with, list(examples)], sort_keys=True).encode())
-    for path in weights:
+    for path in [*weights, *(model / name for name in TOKENIZER if (model / name).is_file())]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
