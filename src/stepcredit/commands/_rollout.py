@@ -20,6 +20,7 @@ import numpy as np
 from stepcredit.commands._joined import joined
 from stepcredit.commands._parser import Group, peek, unescaped
 from stepcredit.commands._reading import Reading
+from stepcredit.commands._shards import beside
 from stepcredit.core import registry
 from stepcredit.core.protocols import Judge, Policy, Task
 from stepcredit.core.registry import Entry
@@ -157,15 +158,7 @@ def kept_for(out: str, made_from: Mapping[str, Any]) -> Iterator[str]:
 
     Raises ValueError at once for an `out` that cannot be written.
     """
-    from stepcredit.data._rows import kind_of
-
-    target = Path(out)
-    kind_of(target)
-    if not target.parent.is_dir():
-        raise ValueError(f"{out}: the folder {target.parent} does not exist")
-    if target.is_dir():
-        raise ValueError(f"{out}: is a folder")
-    folder = target.with_name(target.name + ".partial-sample")
+    folder = beside(out, ".partial-sample")
     note, text = folder / "made_from.json", json.dumps(made_from, sort_keys=True, default=str)
     if not (note.is_file() and note.read_text(encoding="utf-8") == text):
         _clear(folder)

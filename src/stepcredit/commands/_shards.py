@@ -35,13 +35,8 @@ def made_with(scorer: str, options: Mapping[str, Any]) -> bytes:
     return digest.digest()
 
 
-@contextmanager
-def folder_for(out: str) -> Iterator[Path]:
-    """OUT.partial-score, removed when the block ends without an error, or where it holds no shard.
-
-    A mistake in the block leaves the shards for the next run, and its ValueError says so. Raises ValueError at once for
-    an `out` that cannot be written.
-    """
+def beside(out: str, ending: str) -> Path:
+    """The folder OUT + ending, for what is kept on the way to OUT. Raises ValueError for an `out` that cannot be written."""
     from stepcredit.data._rows import kind_of
 
     target = Path(out)
@@ -50,7 +45,17 @@ def folder_for(out: str) -> Iterator[Path]:
         raise ValueError(f"{out}: the folder {target.parent} does not exist")
     if target.is_dir():
         raise ValueError(f"{out}: is a folder")
-    folder = target.with_name(target.name + ".partial-score")
+    return target.with_name(target.name + ending)
+
+
+@contextmanager
+def folder_for(out: str) -> Iterator[Path]:
+    """OUT.partial-score, removed when the block ends without an error, or where it holds no shard.
+
+    A mistake in the block leaves the shards for the next run, and its ValueError says so. Raises ValueError at once for
+    an `out` that cannot be written.
+    """
+    folder = beside(out, ".partial-score")
     folder.mkdir(exist_ok=True)
     done = False
     try:
@@ -62,7 +67,7 @@ def folder_for(out: str) -> Iterator[Path]:
         raise
     finally:
         if done or not any(_shards(folder)):
-            for made in [*_shards(folder), *folder.glob(f"{target.name}*"), *folder.glob(".*.tmp")]:
+            for made in [*_shards(folder), *folder.glob(f"{Path(out).name}*"), *folder.glob(".*.tmp")]:
                 made.unlink(missing_ok=True)
             with suppress(OSError):  # not empty: it holds what is not ours
                 folder.rmdir()

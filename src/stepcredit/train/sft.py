@@ -29,7 +29,7 @@ from transformers import (
 
 from stepcredit.core.log_ratios import token_ids
 from stepcredit.core.rng import rng
-from stepcredit.train.tiny import _EAGER_LENGTH, Precision, _Bar, _order, _seeded, computes_bfloat16
+from stepcredit.train.tiny import _EAGER_LENGTH, Precision, _Bar, _collate, _order, _seeded, computes_bfloat16
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 RECIPE = 1  # enters the cache key: raise it when the same arguments would give other weights
@@ -101,17 +101,6 @@ def _rows(tokenizer: Any, examples: Sequence[tuple[str, str]]) -> list[dict[str,
         whole = [*ids, tokenizer.eos_token_id]
         rows.append({"input_ids": whole, "labels": [-100] * start + whole[start:]})
     return rows
-
-
-def _collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-    """Pad to the right: under a causal mask nothing real sees the padding."""
-    length = max(len(row["input_ids"]) for row in rows)
-    ids = torch.zeros((len(rows), length), dtype=torch.long)
-    labels = torch.full((len(rows), length), -100)
-    for index, row in enumerate(rows):
-        num = len(row["input_ids"])
-        ids[index, :num], labels[index, :num] = torch.tensor(row["input_ids"]), torch.tensor(row["labels"])
-    return {"input_ids": ids, "labels": labels}
 
 
 def _key(model: Path, examples: Sequence[tuple[str, str]], made_with: dict[str, Any]) -> str:

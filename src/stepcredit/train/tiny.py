@@ -214,12 +214,14 @@ def _order(rows: list[dict[str, list[int]]], num_updates: int, batch_size: int, 
 
 
 def _collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-    """Pad to the right: under a causal mask nothing real sees the padding, so no attention mask is needed."""
+    """Pad to the right: under a causal mask nothing real sees the padding. A row without labels is learnt whole."""
     length = max(len(row["input_ids"]) for row in rows)
     ids = torch.zeros((len(rows), length), dtype=torch.long)
     labels = torch.full((len(rows), length), -100)
     for index, row in enumerate(rows):
-        ids[index, : len(row["input_ids"])] = labels[index, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
+        num = len(row["input_ids"])
+        ids[index, :num] = torch.tensor(row["input_ids"])
+        labels[index, :num] = torch.tensor(row.get("labels", row["input_ids"]))
     return {"input_ids": ids, "labels": labels}
 
 
