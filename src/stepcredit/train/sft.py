@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from transformers import (
 
 from stepcredit.core.log_ratios import token_ids
 from stepcredit.core.rng import rng
-from stepcredit.train.tiny import _EAGER_LENGTH, Precision, _Bar, _collate, _order, _seeded, computes_bfloat16
+from stepcredit.train.tiny import _EAGER_LENGTH, Precision, _Bar, _collate, _order, _put, _seeded, computes_bfloat16
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 RECIPE = 1  # enters the cache key: raise it when the same arguments would give other weights
@@ -84,12 +83,7 @@ def fine_tune(model: str | Path, examples: Sequence[tuple[str, str]], out_dir: s
         tokenizer.save_pretrained(made)
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         report = {**made_with, "num_examples": len(examples), "losses": losses}
-        (made / "training.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-        try:
-            os.replace(made, folder)
-        except OSError:
-            if not folder.is_dir():  # else another process has just finished the same training
-                raise
+        _put(made, folder, report)
     return folder
 
 

@@ -13,7 +13,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -189,12 +189,7 @@ def train_language_model(texts: Sequence[str], out_dir: str | Path, *, tokenizer
         own.save_pretrained(made)
         report = {**made_with, "num_texts": len(texts), "num_parameters": model.num_parameters(),
                   "seconds": time.perf_counter() - start, "losses": losses}  # fmt: skip
-        (made / "training.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-        try:
-            os.replace(made, folder)
-        except OSError:
-            if not folder.is_dir():  # else another process has just finished the same training
-                raise
+        _put(made, folder, report)
     return folder
 
 
@@ -211,6 +206,16 @@ def _order(rows: list[dict[str, list[int]]], num_updates: int, batch_size: int, 
         for batch in rng.permutation(len(block) // batch_size):
             out.extend(rows[row] for row in block[batch * batch_size : (batch + 1) * batch_size])
     return out
+
+
+def _put(made: Path, folder: Path, report: Mapping[str, Any]) -> None:
+    """Give a finished model its report and its place, in one renaming; a process that was there before has the same one."""
+    (made / "training.json").write_text(json.dumps(dict(report), indent=1), encoding="utf-8")
+    try:
+        os.replace(made, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
 
 
 def _collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
