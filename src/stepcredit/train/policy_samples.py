@@ -1,0 +1,204 @@
+"""From trees and their credit to rows a policy trainer takes: which tokens are trained, and by how much.
+
+    row of an attempt: prompt, then its steps' tokens;   A_t = A_n w_n for each token t of step n        (spread="same")
+
+All tokens of a step carry the step's advantage, since grad log pi(step) is the sum over its tokens: this is the policy
+gradient (REINFORCE, Williams 1992). With spread="split" they share it, A_n w_n / tokens, so that a step moves the policy by
+as much whatever its length; long steps then count less a token, which is a bias, and a choice. The rules besides:
+
+- What the policy did not write (prompts, tool results, given prefixes) is context: no loss, no ratio. Nor is a step whose
+  credit is NaN trained, which is not the same as an advantage of 0.
+- Tokens are those that were sampled (`Step.token_ids`); only recorded steps without them are tokenised, text and delimiter.
+- A step that attempts share is trained in one row, the first that holds it. Its weight is the credit's (shared="credit":
+  Tree-GRPO's says how many leaves it has), 1 ("once") or the number of attempts through it ("descendants").
+- A step with a `context` was sampled behind another text than its path. contexts="own" opens a row of its own there, with
+  that text as its prompt, and the steps after it go on in that row: a memory fold is trained under the prompt it had
+  (ToolPO, arXiv:2510.21618). contexts="path" strips it: the row stands behind the question alone and is marked "shaped"
+  (Critique-GRPO, arXiv:2506.03106, refinements sampled with a critique).
+- A reward is turned into an advantage first (`step_advantages`), so it is never added up over tokens.
+
+Degenerate: an attempt in which nothing is trained gives no row. No torch here; `train/grpo` pads and trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from stepcredit.core.log_ratios import encode
+from stepcredit.core.tree import merge
+from stepcredit.core.types import Credit, Floats, Ratio, Sample, Step, Tree
+from stepcredit.train.step_advantages import Returns, step_advantages
+
+Spread = Literal["same", "split"]
+Shared = Literal["credit", "once", "descendants"]
+Contexts = Literal["own", "path"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How credit becomes token advantages; the module says what each choice means. ValueError for an unknown one."""
+
+    spread: Spread = "same"
+    shared: Shared = "credit"
+    returns: Returns = "mean"
+    contexts: Contexts = "own"
+    prompt_end: str = "\n"
+    delimiter: str = "\n"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("spread", Spread), ("shared", Shared), ("returns", Returns), ("contexts", Contexts)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(get_args(allowed))}")
+
+
+def start_of(tree: Tree) -> tuple[str, str, tuple[str, ...]]:
+    """What a group shares: the problem's id and prompt, and the given steps that all its attempts begin with."""
+    given: list[str] = []
+    node = 0
+    while True:
+        below = np.flatnonzero(tree.parent_N == node)
+        if len(below) != 1 or tree.steps[int(below[0])].sampled:
+            return tree.problem.id, tree.problem.prompt, tuple(given)
+        node = int(below[0])
+        given.append(tree.steps[node].text)
+
+
+def grouped(trees: Sequence[Tree]) -> list[Tree]:
+    """One tree a start: trees of the same problem *and* given prefix are one group, others never share a baseline.
+
+    The problem's id is what tells problems apart, never its place in a dataset: places of merged datasets collide.
+    """
+    found: dict[tuple[str, str, tuple[str, ...]], list[Tree]] = {}
+    for tree in trees:
+        found.setdefault(start_of(tree), []).append(tree)
+    return [own[0] if len(own) == 1 else _joined(own, len(start[2])) for start, own in found.items()]
+
+
+def _joined(trees: Sequence[Tree], num_given: int) -> Tree:
+    """Trees of one start as one, with the given steps once: nodes 1 to `num_given` of each, as parents come first."""
+    whole = merge(trees)
+    first_of = np.cumsum([1, *(tree.num_nodes - 1 for tree in trees)])[:-1]
+    same_N = np.arange(whole.num_nodes)
+    for first in first_of[1:]:
+        same_N[first : first + num_given] = np.arange(1, num_given + 1)
+    kept = np.flatnonzero(same_N == np.arange(whole.num_nodes))
+    place_N = np.searchsorted(kept, same_N)
+    return replace(
+        whole, steps=tuple(whole.steps[n] for n in kept), outcomes=tuple(whole.outcomes[n] for n in kept),
+        parent_N=np.concatenate([[-1], place_N[whole.parent_N[kept[1:]]]]),
+        visits_N=None if whole.visits_N is None else whole.visits_N[kept],
+        group_N=None if whole.group_N is None else whole.group_N[kept],
+    )  # fmt: skip
+
+
+def without_signal(trees: Sequence[Tree], credits: Sequence[Credit]) -> tuple[int, int]:
+    """How many groups carry exactly no advantage (or reward that varies), of how many with anything assigned."""
+    assigned = [c.values_N[c.weight_N > 0] for c in credits]
+    return sum(bool(np.all(a == (0 if c.kind == "advantage" else a[0]))) for a, c in zip(assigned, credits, strict=True)
+               if len(a)), sum(len(a) > 0 for a in assigned)  # fmt: skip
+
+
+def policy_samples(trees: Sequence[Tree], credits: Sequence[Credit], tokenizer: Any, *, rules: Rules | None = None) -> list[Sample]:  # fmt: skip
+    """The rows of all trees: `loss_mask_T` marks what is trained, `advantage_T` is 0 elsewhere, `old_logprob_T` as sampled.
+
+    `old_logprob_T` is NaN where the policy gave none. `key` names the group. The prompt is all before the first sampled token
+    of a row. Raises ValueError for credits that do not fit their trees, or of a kind that is no advantage.
+    """
+    if len(trees) != len(credits):
+        raise ValueError(f"{len(trees)} trees need as many credits, got {len(credits)}")
+    rules = rules or Rules()
+    rows = [row for tree, credit in zip(trees, credits, strict=True) for row in _rows(tree, credit, rules)]
+    pieces = list(dict.fromkeys(text for row in rows for text in row.pieces()))
+    plain = dict(zip(pieces, tokenizer(pieces, add_special_tokens=False, verbose=False)["input_ids"], strict=True)) if pieces else {}  # fmt: skip
+    heads = encode(tokenizer, [row.prompt for row in rows])
+    return [row.sample(head, plain) for row, head in zip(rows, heads, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A prompt and the steps behind it, each with the advantage of a token, NaN where it is not trained."""
+
+    prompt: str
+    steps: tuple[tuple[Step, float], ...]
+    rules: Rules
+    ratio: Ratio
+    key: str
+
+    def pieces(self) -> list[str]:
+        """Texts that must be tokenised."""
+        return [step.text + self.rules.delimiter for step, _ in self.steps if step.token_ids is None]
+
+    def sample(self, head: Sequence[int], plain: dict[str, list[int]]) -> Sample:
+        """The row in tokens."""
+        ids, mask, advantage, old = list(head), [False] * len(head), [0.0] * len(head), [np.nan] * len(head)
+        for step, value in self.steps:
+            own = plain[step.text + self.rules.delimiter] if step.token_ids is None else list(step.token_ids)
+            trained = not np.isnan(value)
+            share = 0.0 if not trained else value / (len(own) if self.rules.spread == "split" and own else 1)
+            ids += own
+            mask += [trained] * len(own)
+            advantage += [share] * len(own)
+            old += [np.nan] * len(own) if step.logprobs is None else list(step.logprobs)
+        none = np.zeros((0, len(ids)))
+        return Sample(np.array(ids), np.array(mask), none, none, advantage_T=np.array(advantage), old_logprob_T=np.array(old),
+                      ratio=self.ratio, key=self.key)  # fmt: skip
+
+
+def _rows(tree: Tree, credit: Credit, rules: Rules) -> list[_Row]:
+    """An attempt's rows, in the order of leaves; each node trained once."""
+    total_N = step_advantages(tree, credit, returns=rules.returns) * _weight(tree, credit, rules.shared)
+    trained: set[int] = set()
+    found = []
+    for leaf in tree.leaves:
+        for prompt, nodes, ratio in _segments(tree, tree.path(leaf), rules):
+            new = [
+                node for node in nodes if tree.sampled_N[node] and not np.isnan(total_N[node]) and node not in trained
+            ]
+            if not any(_has_tokens(tree.steps[node], rules) for node in new):
+                continue
+            trained.update(new)
+            steps = tuple((tree.steps[node], float(total_N[node]) if node in new else np.nan) for node in nodes)
+            found.append(_Row(prompt, steps, rules, ratio, repr(start_of(tree))))
+    return found
+
+
+def _has_tokens(step: Step, rules: Rules) -> bool:
+    return bool(step.text + rules.delimiter) if step.token_ids is None else bool(step.token_ids)
+
+
+def _weight(tree: Tree, credit: Credit, shared: Shared) -> Floats:
+    if shared == "credit":
+        return credit.weight_N
+    through_N = np.zeros(tree.num_nodes)
+    for leaf in tree.leaves:
+        through_N[list(tree.path(leaf))] += 1
+    return np.ones(tree.num_nodes) if shared == "once" else through_N
+
+
+def _segments(tree: Tree, path: Sequence[int], rules: Rules) -> list[tuple[str, list[int], Ratio]]:
+    """The texts that steps were written behind, each with its steps. Given steps at the start belong to the prompt."""
+    start = tree.problem.prompt + rules.prompt_end
+    given = 0
+    while given < len(path) and not tree.steps[path[given]].sampled:
+        start += tree.steps[path[given]].text + rules.delimiter
+        given += 1
+    nodes = list(path[given:])
+    if rules.contexts == "path":
+        ratio: Ratio = "shaped" if any(tree.steps[node].context is not None for node in nodes) else "on_policy"
+        return [(start, nodes, ratio)]
+    found: list[tuple[str, list[int], Ratio]] = [(start, [], "on_policy")]
+    for node in nodes:
+        context = tree.steps[node].context
+        if context is not None:
+            found.append((context, [], "on_policy"))
+        found[-1][1].append(node)
+    return [one for one in found if one[1]]
+
+
+def as_unshaped(samples: Sequence[Sample]) -> list[Sample]:
+    """The same rows under the ordinary ratio."""
+    return [replace(sample, ratio="on_policy") for sample in samples]
