@@ -40,7 +40,8 @@ class Arm:
 class ArmResult:
     """What one arm reached with one seed: all numbers, its curve of best-of-N and of learning, sentences, cost.
 
-    `told`: what the judge says of each step of the probes' attempts; `picks`: shares of best-of-N by kind of first error.
+    `told`: what the judge says of each step of the probes' attempts; `picks`: shares of best-of-N by kind of first error;
+    `curve`: rows along a training by reinforcement.
     """
 
     estimates: dict[str, Estimate]
@@ -52,6 +53,7 @@ class ArmResult:
     failed: str = ""
     told: list[list[float]] = field(default_factory=list)
     picks: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
 
 
 def judged(records: Sequence[Record], judge: Judge) -> list[Record]:
