@@ -1,10 +1,13 @@
-"""Label-free against labelled step judges as attempts grow: untouched seeds, lookup judge, settings frozen before.
+"""Label-free against labelled step judges as attempts grow: untouched seeds, settings frozen before.
 
-The statements are those of `recipes/scaling.EXPECTATION`, written before seeds 400 to 404 were run; this file only turns
-them into paired differences. No paper reports such curves against shares of labels on one backbone, so the claims are ours.
+The statements about the lookup judge are those of `recipes/scaling.EXPECTATION`, written before seeds 400 to 404 were run; this
+file only turns them into paired differences. Those about the network judge were written while it ran, before any of its numbers
+was looked at. No paper reports such curves against shares of labels on one backbone, so most claims are ours.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from _claim import Claim
 
@@ -16,6 +19,9 @@ BUDGET = "recipes/scaling --size small, lookup judge: equal updates; what each r
 F1 = "processbench_f1"
 FEW, SOME = 800, 3200
 CHAIN = "latent_chain"
+NETWORK = "recipes/scaling --size small, network judge: 1,000 updates of batch 64 from one language model"
+AUROC, BEST = "step_auroc", "best_of_32"
+MIDDLE, MOST = 6400, 51200  # attempts of the network judge
 CLAIMS = (
     Claim("chain_above_1pct_few", "ours", f"With {FEW} attempts and their outcomes a latent chain beats step labels on 1 % of them.",
           "oracle 1%", F1, "above, at every size", SEEDS, BUDGET),
@@ -33,6 +39,24 @@ CLAIMS = (
           CHAIN, F1, "above, with few attempts only", SEEDS, BUDGET),
     Claim("told_of_misses", "ours", f"A verifier that misses 30 % of right answers: a chain told so beats one that is not, {SOME:,} attempts.",
           CHAIN, F1, "above", SEEDS, BUDGET),
+    Claim("network_chain_above_broadcast", "arXiv:2609.39220", f"With a network and {MOST:,} attempts a latent chain beats outcome broadcast.",
+          "outcome_broadcast", F1, "above", SEEDS, NETWORK),
+    Claim("network_chain_above_softmin", "ours", f"With a network and {MOST:,} attempts a latent chain beats softmin.",
+          "softmin", F1, "above: 1,000 updates were too few for softmin before", SEEDS, NETWORK),
+    Claim("network_all_labels_above_chain", "ours", f"With a network and {MOST:,} attempts step labels on all of them beat outcomes on all of them.",
+          CHAIN, F1, "above: labels learn faster, and updates are few", SEEDS, NETWORK),
+    Claim("network_all_labels_above_chain_few", "ours", f"The same with {FEW} attempts.", CHAIN, F1, "above", SEEDS, NETWORK),
+    Claim("network_chain_above_1pct", "ours", f"With a network and {MIDDLE:,} attempts their outcomes beat step labels on 1 % of them.",
+          "oracle 1%", F1, "above, as with the table", SEEDS, NETWORK),
+    Claim("network_chain_against_10pct", "ours", f"With a network and {MIDDLE:,} attempts their outcomes beat step labels on 10 % of them.",
+          "oracle 10%", F1, "two-sided: a network generalises from few labels, a table does not", SEEDS, NETWORK),
+    Claim("network_chain_against_10pct_most", "ours", f"The same with {MOST:,} attempts.", "oracle 10%", F1, "two-sided", SEEDS, NETWORK),
+    Claim("network_chain_above_implicit", "arXiv:2412.01981", f"With {MOST:,} attempts a latent chain finds first errors better than an implicit reward.",
+          "implicit", F1, "above by far", SEEDS, NETWORK),
+    Claim("network_chain_above_implicit_auroc", "arXiv:2412.01981", f"With {MOST:,} attempts a latent chain ranks steps better than an implicit reward.",
+          "implicit", AUROC, "above", SEEDS, NETWORK),
+    Claim("network_implicit_picks_as_outcome_model", "arXiv:2412.01981", f"With {MOST:,} attempts an implicit reward picks better than an outcome model.",
+          "outcome_model", BEST, "two-sided: near each other", SEEDS, NETWORK),
 )  # fmt: skip
 # Each claim's two sides as (rival, attempts), or in a swept setting (rival, setting).
 PAIRS: dict[str, tuple[tuple[str, int | str], tuple[str, int | str]]] = {
@@ -44,19 +68,32 @@ PAIRS: dict[str, tuple[tuple[str, int | str], tuple[str, int | str]]] = {
     "chain_above_broadcast_some": ((CHAIN, SOME), ("outcome_broadcast", SOME)),
     "a_few_labels_pay": (("hybrid 10%", FEW), (CHAIN, FEW)),
     "told_of_misses": (("latent_chain told", "noise: fn 0.3"), (CHAIN, "noise: fn 0.3")),
+    "network_chain_above_broadcast": ((CHAIN, MOST), ("outcome_broadcast", MOST)),
+    "network_chain_above_softmin": ((CHAIN, MOST), ("softmin", MOST)),
+    "network_all_labels_above_chain": (("oracle 100%", MOST), (CHAIN, MOST)),
+    "network_all_labels_above_chain_few": (("oracle 100%", FEW), (CHAIN, FEW)),
+    "network_chain_above_1pct": ((CHAIN, MIDDLE), ("oracle 1%", MIDDLE)),
+    "network_chain_against_10pct": ((CHAIN, MIDDLE), ("oracle 10%", MIDDLE)),
+    "network_chain_against_10pct_most": ((CHAIN, MOST), ("oracle 10%", MOST)),
+    "network_chain_above_implicit": ((CHAIN, MOST), ("implicit", MOST)),
+    "network_chain_above_implicit_auroc": ((CHAIN, MOST), ("implicit", MOST)),
+    "network_implicit_picks_as_outcome_model": (("implicit", MOST), ("outcome_model", MOST)),
 }
+OUT = {"lookup": "runs/scaling", "network": "runs/scaling_network"}
 
 
-def measure(claim: Claim, size: str = "small", out: str = "runs/scaling") -> tuple[Estimate, dict[str, float]]:
+def measure(claim: Claim, size: str = "small", out: str | None = None) -> tuple[Estimate, dict[str, float]]:
     """The first side minus the second, paired by seed, t-interval; and the mean cost of the first side."""
     from stepcredit.recipes.scaling import grid, sweep
 
+    judge: Literal["lookup", "network"] = "network" if claim.budget == NETWORK else "lookup"
+    out = out or OUT[judge]
     sides = []
     for name, where in PAIRS[claim.slug]:
         if isinstance(where, str):
             sides.append(sweep(size, where, claim.seeds, out=out)[name])
         else:
-            sides.append(grid(size, "lookup", claim.seeds, [name], [where], out=out)[name][where])
+            sides.append(grid(size, judge, claim.seeds, [name], [where], out=out)[name][where])
     first, second = sides
     differences = [
         a.estimates[claim.metric].value - b.estimates[claim.metric].value for a, b in zip(first, second, strict=True)

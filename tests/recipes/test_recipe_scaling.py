@@ -13,9 +13,10 @@ from stepcredit.recipes._arms import ArmResult
 from stepcredit.recipes._fit import Budget, Teaching
 from stepcredit.recipes._lookup import fit_lookup
 from stepcredit.recipes._pools import until_first_error
-from stepcredit.recipes._scaling_rivals import DECLARED, RIVALS, rival_in
+from stepcredit.recipes._scaling_implicit import Implicit
+from stepcredit.recipes._scaling_rivals import DECLARED, LOOKED_UP, RIVALS, rival_in
 from stepcredit.recipes._scaling_run import _needed, _row, needed
-from stepcredit.recipes._scaling_study import Cells
+from stepcredit.recipes._scaling_study import Cells, Network
 from stepcredit.recipes._scaling_world import Setting, attempts_of, num_steps, recovery_rate, restarted
 from stepcredit.recipes.scaling import scaling
 from stepcredit.report import write_report
@@ -180,6 +181,7 @@ def test_the_quick_run_makes_a_page_and_names_are_checked(tmp_path: Path) -> Non
         ({"seeds": []}, "seeds is empty"),
         ({"num_attempts": [9]}, "num_attempts 9; allowed at size quick: multiples of 16 up to 480"),
         ({"num_attempts": [100]}, "num_attempts 100; allowed"),
+        ({"rivals": ["implicit"]}, "'implicit' is a log-ratio of language models, which the lookup judge has not"),
     ],
 )
 def test_a_wrong_name_or_number_is_refused_before_anything_runs(
@@ -215,3 +217,42 @@ def test_a_knob_that_is_wrong_is_raised_and_not_kept_as_a_result(tmp_path: Path)
     with pytest.raises(ValueError, match="label_updates is 5 of 1 updates"):
         own.result(rival, 160)
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_cells_of_the_other_rivals_keep_their_names_whatever_an_implicit_reward_is_told(tmp_path: Path) -> None:
+    found = set()
+    for rate in (1e-3, 1e-4):
+        own = network_cells(tmp_path, Implicit(learning_rate=rate))
+        own.result(RIVALS["outcome_broadcast"], 32)
+        own.result(RIVALS["implicit"], 32)
+        found |= {path.name for path in own.folder.glob("*-32-*.json")}
+    assert sum(name.startswith("outcome_broadcast") for name in found) == 1
+    assert sum(name.startswith("implicit") for name in found) == 2  # a cell for each rate
+
+
+def test_two_readings_of_an_implicit_reward_share_its_training_and_its_picks(tmp_path: Path) -> None:
+    own = network_cells(tmp_path, Implicit(learning_rate=3e-3))
+    value, step = (own.result(RIVALS[name], 32) for name in ("implicit", "implicit, by step"))
+    assert len(own._tuned) == 1 and not value.failed
+    # Both rank attempts by the sum of the rewards; of steps they say different things.
+    assert value.estimates["best_of_32"] == step.estimates["best_of_32"] and value.told != step.told
+    # Its cost is what training forwarded and one pass of the reference over the attempts.
+    assert value.cost["forwarded_tokens"] == own._tuned[32].forwarded_tokens and value.cost["human_labels"] == 0
+    own.forget()
+    assert not own._tuned
+
+
+def test_an_implicit_reward_starts_where_the_other_network_judges_start(tmp_path: Path) -> None:
+    own = network_cells(tmp_path, Implicit(learning_rate=1e-12))
+    found = own.result(RIVALS["implicit"], 32)
+    # Hardly moved, every log-ratio is near 0, and every step is given one half.
+    assert {score for told in found.told for score in told} == {0.5}
+
+
+def test_a_table_is_no_implicit_reward() -> None:
+    assert set(RIVALS) - set(LOOKED_UP) == {"implicit", "implicit, by step"}
+
+
+def network_cells(out: Path, implicit: Implicit) -> Cells:
+    budget = Budget(num_updates=3, batch_size=8, learning_rate=1e-3, max_tokens=256)
+    return Cells(1, Setting(), 32, 3, "network", budget, out, Network(16, 1, 32, 2), implicit=implicit)

@@ -3,12 +3,14 @@
 A broken chain modulo 5 ends right one time in five: the chains are told, but for the one that learns its recovery rate,
 which is told nothing. Oracle and hybrid labels say of a step that it is sound given sound ones before it, and are read as
 a chain, without a threshold, as are relative progress (Rel-Ratio on soft success rates, up to the first label 0) and "scan, as a
-chain"; every other label or pooling that is no chain is cut at one half, Monte Carlo's soft success rates and SCAN's labels too.
+chain"; every other label or pooling that is no chain is cut at one half, Monte Carlo's soft success rates and SCAN's labels too. The implicit rewards are read up to a step, as
+the released scorers do, or "by step".
 """
 
 from __future__ import annotations
 
 from stepcredit.recipes._fit import Teaching
+from stepcredit.recipes._scaling_implicit import READS
 from stepcredit.recipes._scaling_study import Rival
 from stepcredit.recipes._scaling_world import Setting
 
@@ -47,10 +49,14 @@ def _rivals() -> tuple[Rival, ...]:
         Rival(f"hybrid {name}", Teaching(credit="hybrid", chain_labels=True), "hybrid", share, "oracle", first=CHAIN)
         for name, share in SHARES.items() if share < 1
     ]  # fmt: skip
+    # A network's alone. No head is taught: the teaching says only what is told, the outcome of the attempt as a whole.
+    found += [Rival("implicit", Teaching("last"), "implicit_value"),
+              Rival("implicit, by step", Teaching("last"), "implicit_reward")]  # fmt: skip
     return tuple(found)
 
 
 RIVALS = {rival.name: rival for rival in _rivals()}
+LOOKED_UP = tuple(name for name, rival in RIVALS.items() if rival.source not in READS)  # what a table can be
 
 SETTINGS: dict[str, Setting] = {
     "base": Setting(),

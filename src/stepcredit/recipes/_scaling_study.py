@@ -21,10 +21,12 @@ from stepcredit.core.rng import rng
 from stepcredit.core.types import Bools, Credit, Estimate, Record
 from stepcredit.credit.hybrid import draw_labels, hybrid
 from stepcredit.credit.value_drop import value_drop
+from stepcredit.judge.implicit import Read
 from stepcredit.recipes._arms import ArmResult, judged, load_results, measured, null_results, save_results
 from stepcredit.recipes._fit import Backbone, Budget, Teaching, check_phases, fit_scorer, identifiability
 from stepcredit.recipes._pools import text_of, until_first_error
 from stepcredit.recipes._probes import Probes, chain_probes
+from stepcredit.recipes._scaling_implicit import READS, Implicit, Tuned, judge_of, tuned
 from stepcredit.recipes._scaling_world import (
     NUM_ATTEMPTS,
     Attempts,
@@ -40,8 +42,9 @@ REVISION = 1  # raise it when code, or a default, that decides a cell's numbers 
 NULLS = "nulls"
 NUM_LIST = (2, 8, 32)
 Source = Literal[
-    "outcomes", "oracle", "hybrid", "value_drop", "monte_carlo", "monte_carlo_hard", "relative_progress", "scan"
-]
+    "outcomes", "oracle", "hybrid", "value_drop", "monte_carlo", "monte_carlo_hard", "relative_progress", "scan",
+    "implicit_value", "implicit_reward",
+]  # fmt: skip
 RESTARTS = ("monte_carlo", "monte_carlo_hard", "relative_progress", "scan")
 JudgeKind = Literal["lookup", "network"]
 
@@ -81,6 +84,8 @@ class Cells:
     out: Path
     network: Network = field(default_factory=Network)
     progress: bool = False
+    implicit: Implicit = field(default_factory=Implicit)
+    _tuned: dict[int, Tuned] = field(default_factory=dict, init=False, repr=False)  # by attempts: two readings share it
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -113,7 +118,8 @@ class Cells:
 
     def result(self, rival: Rival, num_attempts: int) -> ArmResult:
         """A cell, read back where it is finished. Data that cannot teach is a result: `failed` says why."""
-        what = hashlib.sha256(json.dumps(asdict(rival), sort_keys=True).encode()).hexdigest()[:8]
+        knobs = asdict(rival) | ({"implicit": asdict(self.implicit)} if rival.source in READS else {})
+        what = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()[:8]
         path = self.folder / f"{rival.name}-{num_attempts}-{what}.json"
         known = load_results(path)
         if known is None:
@@ -149,6 +155,7 @@ class Cells:
     def forget(self) -> None:
         """Let the attempts go, which are large; they are made again when needed."""
         self.__dict__.pop("attempts", None)
+        self._tuned.clear()
 
     def _run(self, rival: Rival, num_attempts: int) -> ArmResult:
         given = self.attempts.train[: num_attempts // NUM_ATTEMPTS]
@@ -158,7 +165,10 @@ class Cells:
         try:
             records, spent = self._taught_with(rival, given)
             cost |= spent
-            judge, lines, forwarded = self._teach(records, teaching)
+            if rival.source in READS:
+                judge, lines, forwarded = self._implicit(records, READS[rival.source], num_attempts)
+            else:
+                judge, lines, forwarded = self._teach(records, teaching)
         except ValueError as error:
             return ArmResult({}, failed=str(error), cost=cost)
         return measured(rival.name, judge, self.attempts.test, seed=self.seed, num_list=NUM_LIST, lines=lines,
@@ -176,7 +186,7 @@ class Cells:
         if rival.source in RESTARTS:
             records, steps = restarted(given, self.setting, rival.source, num_steps(given), self.seed)
             return records, {"generated_steps": float(steps)}
-        if rival.source == "outcomes":
+        if rival.source == "outcomes" or rival.source in READS:
             return given, {}
         assert rival.first is not None
         first, _, forwarded = self._teach(given, rival.first)
@@ -207,6 +217,17 @@ class Cells:
         table, fit = fit_lookup(records, teaching=teaching, budget=self.budget, seed=self.seed)
         lines = identifiability(records, table.judge, table.readout, teaching, self.seed)
         return table.judge, [*lines, *fit.warnings], float(fit.cost.forwarded_tokens)
+
+    def _implicit(self, records: Sequence[Record], read: Read, num_attempts: int) -> tuple[Judge, list[str], float]:
+        """The log-ratio of the network's start, tuned once for both readings."""
+        assert self.judge == "network", "a table writes nothing, so it has no log-ratio"
+        delimiter = self.setting.task.delimiter
+        if num_attempts not in self._tuned:
+            self._tuned[num_attempts] = tuned(records, self.policy, knobs=self.implicit, budget=self.budget,
+                                              delimiter=delimiter, seed=self.seed, progress=self.progress)  # fmt: skip
+        found = self._tuned[num_attempts]
+        judge = judge_of(found, read, knobs=self.implicit, delimiter=delimiter)
+        return judge, found.lines, found.forwarded_tokens
 
 
 def _only(credit: Credit, use_N: Bools) -> Credit:

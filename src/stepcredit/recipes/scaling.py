@@ -7,10 +7,11 @@ geometric mean (OpenReview df3p10k2kq), buffer (FreePRM, 2506.03570), outcome br
 2311.09724), value drops (AutoPSV, 2405.16802), the self-supervised filter (SPRM, 2507.01951), the last step alone
 (2110.14168); soft Monte Carlo restarts (Math-Shepherd, 2312.08935) and their denoising (SCAN, 2509.16548) at as many
 generated steps; oracle labels for 0.1, 1, 10 and 100 % of the attempts; and outcomes for all, corrected by labels for a
-few (`credit/hybrid`, ours). Writer and world are exact: `tasks/chain` written by `policy/tabular`.
+few (`credit/hybrid`, ours); with a network also implicit rewards (ImplicitPRM, 2412.01981; PRIME, 2502.01456). Writer and world are exact: `tasks/chain` written by `policy/tabular`.
 
 Two judges. "lookup" knows each distinct line by heart, so that the credit alone limits it: what outcomes identify.
-"network" is a small transformer that starts as a language model of the attempts: it must learn to verify as well.
+"network" is a small transformer that starts as a language model of the attempts: it must learn to verify as well. A table
+writes nothing and has no log-ratio: implicit rewards are the network's alone.
 Departs from all papers in scale. Updates are equal, but for rivals that are taught twice (value drops, hybrid). All see the
 outcomes of the same attempts, but for oracle labels, which teach by the labelled attempts alone, and the restarts, which
 spend as many generated steps on a sixth to a twelfth of the attempts. Labels of the oracle end at the first error, those
@@ -28,7 +29,7 @@ from typing import Any, Literal
 from stepcredit.core import registry
 from stepcredit.recipes._arms import ArmResult
 from stepcredit.recipes._fit import Budget
-from stepcredit.recipes._scaling_rivals import RIVALS, SETTINGS, SWEPT, rival_in
+from stepcredit.recipes._scaling_rivals import LOOKED_UP, RIVALS, SETTINGS, SWEPT, rival_in
 from stepcredit.recipes._scaling_run import run_of
 from stepcredit.recipes._scaling_study import NULLS, Cells, JudgeKind
 from stepcredit.recipes._scaling_world import NUM_ATTEMPTS, Setting
@@ -61,7 +62,9 @@ EXPECTATION = (
     "not last. A few labels beside outcomes pay with few attempts only. Network judge: the same order, with larger gaps, as "
     "verification must be learned too. Sweeps: recovery and a verifier's false positives hurt softmin and geometric mean "
     "more than the chain, false negatives the chain unless it is told; a chain told the verifier's rates is best under "
-    "noise; length hurts all that do not model the state."
+    "noise; length hurts all that do not model the state. Of implicit rewards, written after the network judge had been started on these seeds "
+    "and before any of its numbers was looked at: near the outcome model at picking, poor at locating (first-error F1, step AUROC): behind "
+    "the chain by far, whichever way they are read."
 )
 
 
@@ -71,7 +74,7 @@ def scaling(
     rivals: Sequence[str] = (), num_attempts: Sequence[int] = (), settings: Sequence[str] = tuple(SETTINGS), out: str = "runs/scaling",
     progress: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Run the cells that are not on disk yet and return the run. `rivals`, `num_attempts`: all of them where none is named.
+    """Run the cells that are not on disk yet and return the run. `rivals`, `num_attempts`: all that the judge can be, where none is named.
 
     `settings`: the worlds that are swept, with the lookup judge alone. Raises ValueError for a name or number there is not.
     """
@@ -79,8 +82,8 @@ def scaling(
         raise ValueError("seeds is empty; give one or more")
     if unknown := sorted(set(settings) - set(SETTINGS)):
         raise ValueError(f"no setting {unknown[0]!r}; there are: {', '.join(SETTINGS)}")
-    names = list(rivals) or list(RIVALS)
-    _check(size, names, num_attempts)
+    names = list(rivals) or list(LOOKED_UP if judge == "lookup" else RIVALS)
+    _check(size, judge, names, num_attempts)
     sizes = list(num_attempts) or list(SIZES[size].num_attempts)
     found = grid(size, judge, seeds, names, sizes, out=out, progress=progress)
     swept = {name: sweep(size, name, seeds, out=out, progress=progress) for name in settings if judge == "lookup"}
@@ -100,9 +103,9 @@ def grid(
 ) -> Grid:  # fmt: skip
     """Each rival's results by number of attempts and seed, in the default world.
 
-    Raises ValueError for an unknown size or rival, or more attempts than the size has.
+    Raises ValueError for an unknown size or rival, one that the judge cannot be, or more attempts than the size has.
     """
-    _check(size, rivals, num_attempts)
+    _check(size, judge, rivals, num_attempts)
     found: Grid = {name: {num: [] for num in num_attempts} for name in rivals}
     for cells in _cells(size, judge, seeds, Setting(), out, progress):
         for name in rivals:
@@ -132,10 +135,14 @@ def sweep(
     return found
 
 
-def _check(size: str, rivals: Sequence[str], num_attempts: Sequence[int]) -> None:
+def _check(size: str, judge: JudgeKind, rivals: Sequence[str], num_attempts: Sequence[int]) -> None:
     if size not in SIZES or (unknown := sorted(set(rivals) - set(RIVALS))):
         raise ValueError(f"no size {size!r}; there are: {', '.join(SIZES)}" if size not in SIZES else
                          f"no rival {', '.join(unknown)}; there are: {', '.join(RIVALS)}")  # fmt: skip
+    if judge == "lookup" and (cannot := [name for name in rivals if name not in LOOKED_UP]):
+        raise ValueError(
+            f"the rival {cannot[0]!r} is a log-ratio of language models, which the lookup judge has not; give judge='network'"
+        )
     most = max(SIZES[size].num_attempts)
     if bad := [num for num in num_attempts if num % NUM_ATTEMPTS or not NUM_ATTEMPTS <= num <= most]:
         raise ValueError(f"num_attempts {bad[0]}; allowed at size {size}: multiples of {NUM_ATTEMPTS} up to {most}")
