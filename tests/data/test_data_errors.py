@@ -237,6 +237,7 @@ def test_every_format_is_told_by_its_own_rows_alone():
         "plain": GOOD, "stepwise": STEPWISE, "processbench": PROCESS, "bigbench_mistake": MISTAKE, "prm800k": FLAT, "intercode": TURNS,
         "math_shepherd": {"input": "", "label": ""}, "native": {"stepcredit": 1}, "chat": {"messages": [{"role": "user"}]},
         "planbench": {"query": "", "samples": [{"extracted_plan": ""}]},
+        "tau_bench": {"task_id": 1, "trial": 0, "reward": 0, "traj": [{"role": "user"}]},
     }  # fmt: skip
     assert rows.keys() == FORMATS.keys()
     for name, row in rows.items():

@@ -275,7 +275,8 @@ def test_intercode_turns_are_calls_and_results_and_rewards_are_truth_only(tmp_pa
     ]  # fmt: skip
     assert as_text(truth(record)) == [0.0, None, 1.0, None]
     assert record.tree.outcomes == (None, None, None, None, Outcome(reward=1.0, correct=True))
-    assert record.tree.problem.meta == {"env": "sql", "run": "r"} and record.tree.problem.id.startswith("sql-p-")
+    assert record.tree.problem.meta == {"env": "sql", "run": "r", "sources": [{"run": "r"}]}
+    assert record.tree.problem.id.startswith("sql-p-")
 
 
 def test_intercode_scores_the_last_turn_not_the_best(tmp_path):
@@ -305,6 +306,7 @@ def test_a_conversation_becomes_prompt_steps_and_context(tmp_path):
     ]
     record = one(tmp_path, {"messages": messages, "reward": 0.5, "task_id": 3})
     assert record.tree.problem.prompt == "S\n\nU" and record.tree.problem.id == "3"
+    assert record.tree.problem.meta == {"sources": [{"messages": messages, "places": [[2, 0], [3, None], [4, None]]}]}
     assert texts(record) == ["f({})", "R", "done"] and record.tree.outcomes[-1] == Outcome(reward=0.5, correct=False)
     assert one(tmp_path, {"messages": messages, "correct": None}).tree.outcomes[-1] is None
     with pytest.raises(ValueError, match="'correct' is missing"):
@@ -366,6 +368,7 @@ def test_formats_that_hold_plain_steps_refuse_tool_results(tmp_path):
 def test_the_formats_are_the_files_of_the_folder():
     assert set(FORMATS) == {
         "bigbench_mistake", "chat", "intercode", "math_shepherd", "native", "plain", "planbench", "prm800k", "processbench", "stepwise",
+        "tau_bench",
     }  # fmt: skip
     assert set(WRITABLE) == {"native", "plain", "stepwise", "processbench"}
 
@@ -432,8 +435,8 @@ def test_the_prm800k_file_is_read_whole(tmp_path):
     round_trip(tmp_path, records)
 
 
-def test_the_chat_file_is_read_whole(tmp_path):
-    records = list(read(real("tau_bench", "gpt4o_airline.dev.jsonl.gz")))
+def test_a_chat_file_of_trials_is_read_whole_as_chats(tmp_path):
+    records = list(read(real("tau_bench", "gpt4o_airline.dev.jsonl.gz"), format="chat"))
     assert len(records) == 80 and statuses(records) == {True: 34, False: 46}
     round_trip(tmp_path, records)
 

@@ -22,8 +22,13 @@ def joined(path: str, reading: Reading) -> Iterator[Record]:
     """One record a problem, in order of first appearance. Raises as `records`, and as `data.group`."""
     from stepcredit.data import group
 
-    left = Counter(_key(record) for record in _show.progress(records(path, reading, quiet=True), "counting"))
-    hint_ids(left)
+    left: Counter[Key] = Counter()
+    told: dict[Key, None] = {}
+    for record in _show.progress(records(path, reading, quiet=True), "counting"):
+        left[_key(record)] += 1
+        if starts_at_prompt(record):
+            told[_key(record)] = None
+    hint_ids(told)
     waiting: dict[Key, list[Record]] = {}
     for record in _show.progress(records(path, reading), "joining"):
         key = _key(record)
@@ -35,6 +40,11 @@ def joined(path: str, reading: Reading) -> Iterator[Record]:
             yield from group(waiting.pop(first))
     if waiting:
         raise ValueError(f"{path} has changed while it was read; give the command again")
+
+
+def starts_at_prompt(record: Record) -> bool:
+    """Whether the prompt is all that stands before the first step: not where a user opened the attempt besides."""
+    return not record.tree.leaves or record.tree.steps[1].context is None
 
 
 def _key(record: Record) -> Key:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from stepcredit.core.tree import merge
 from stepcredit.core.types import Cost, Credit, Record
+from stepcredit.data._sources import SOURCES, joined_sources
 
 
 def group(records: Iterable[Record]) -> list[Record]:
     """Merge the records of each problem id into one, in order of first appearance; attempts keep their order.
 
-    Needs all records in memory. The problem (with its `meta`) is that of the first record. Records of one id whose prompts
-    differ (a simulated user opens each conversation anew) stay apart, since a tree has one prompt. A credit that some of
-    the records lack is NaN, weight 0, on their nodes; on the prompt it keeps its value only where all that have one agree.
+    Needs all records in memory. The problem (with its `meta`) is that of the first record, but for `meta["sources"]`, which
+    has one entry an attempt and is joined (`_sources`). Records of one id whose prompts differ (a chat that a user opens
+    anew each time) stay apart, since a tree has one prompt. A credit that some of the records lack is NaN, weight 0, on
+    their nodes; on the prompt it keeps its value only where all that have one agree.
     Raises ValueError where credits of one name differ in kind, and where some attempts of a problem have judgments and
     others none.
     """
@@ -33,8 +36,11 @@ def _merged(records: Sequence[Record]) -> Record:
             "judge all or none"
         )
     names = list(dict.fromkeys(name for record in records for name in record.credits))
+    tree, sources = merge([record.tree for record in records]), joined_sources(records)
+    if sources is not None:
+        tree = replace(tree, problem=replace(tree.problem, meta={**tree.problem.meta, SOURCES: sources}))
     return Record(
-        merge([record.tree for record in records]),
+        tree,
         {name: _credit(name, records) for name in names},
         tuple(judgment for record in records for judgment in record.judgments),
     )

@@ -12,6 +12,7 @@ import numpy as np
 from stepcredit.core.tree import star
 from stepcredit.core.types import Credit, Outcome, Problem, Record, Step
 from stepcredit.data._fields import Fields
+from stepcredit.data._sources import SOURCES
 
 TRUTH = "truth"
 
@@ -89,5 +90,5 @@ def attempts(record: Record, format: str) -> list[tuple[int, tuple[Step, ...]]]:
 
 
 def plain_meta(meta: Mapping[str, Any], *taken: str) -> dict[str, Any]:
-    """The metadata that can stand beside a format's own fields."""
-    return {name: value for name, value in meta.items() if name not in taken}
+    """The metadata that can stand beside a format's own fields; where attempts came from is said of all at once."""
+    return {name: value for name, value in meta.items() if name not in (*taken, SOURCES)}

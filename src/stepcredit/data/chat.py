@@ -3,7 +3,8 @@
 The messages before the assistant first speaks are the prompt (joined by blank lines); after that, assistant text and tool
 calls are steps the policy wrote, everything else is context in its place (`core/segment.chat_steps`). A numeric `reward` is
 kept as it is, right iff it is 1; `correct` wins where both are there. `messages` may also be called `traj`. Optional:
-`problem_id`, `id` or `task_id` (of the *problem*), `answer`. Further fields are kept in the problem's `meta`.
+`problem_id`, `id` or `task_id` (of the *problem*), `answer`. Further fields are kept in the problem's `meta`, the messages and
+the place of every step in `meta["sources"]` (`_sources`).
 """
 
 from __future__ import annotations
@@ -13,16 +14,24 @@ from typing import Any
 
 from stepcredit.core.segment import chat_steps
 from stepcredit.core.types import Outcome, Problem, Record
+from stepcredit.data import tau_bench
 from stepcredit.data._fields import Fields
 from stepcredit.data._record import chain, identity, recorded
+from stepcredit.data._sources import SOURCES, chat_places
 
-OWN = ("problem_id", "id", "task_id", "messages", "traj", "correct", "reward", "answer")
+OWN = ("problem_id", "id", "task_id", "messages", "traj", "correct", "reward", "answer", SOURCES)
 
 
 def matches(row: dict[str, Any]) -> bool:
-    """A list of messages, each with a role."""
+    """A list of messages, each with a role, and no trial of a tau-bench task."""
     given = row.get("messages", row.get("traj"))
-    return isinstance(given, list) and bool(given) and isinstance(given[0], dict) and "role" in given[0]
+    return (
+        isinstance(given, list)
+        and bool(given)
+        and isinstance(given[0], dict)
+        and "role" in given[0]
+        and not tau_bench.matches(row)
+    )
 
 
 def parse(fields: Fields) -> Iterator[Record]:
@@ -30,7 +39,7 @@ def parse(fields: Fields) -> Iterator[Record]:
     name = "traj" if "traj" in fields.values and "messages" not in fields.values else "messages"
     messages = [each.values for each in fields.children(name)]
     try:
-        steps = chat_steps(messages)
+        steps, places = chat_steps(messages), chat_places(messages)
     except ValueError as error:
         raise ValueError(f"field {name!r}: {error}") from error
     first = next(index for index, step in enumerate(steps) if step.kind != "prompt")
@@ -43,7 +52,7 @@ def parse(fields: Fields) -> Iterator[Record]:
         identity(fields, prompt, "problem_id", "id", "task_id"),
         prompt,
         fields.values.get("answer"),
-        meta=fields.rest(*OWN),
+        meta=fields.rest(*OWN) | {SOURCES: [{"messages": messages, "places": places[first:]}]},
     )
     yield chain(problem, steps[first:], _outcome(fields))
 

@@ -7,7 +7,8 @@ can only stand on a last turn.
 
 A last action "blocked" without an observation is the source's note that the model's reply was filtered: it never ran and
 is dropped; a trajectory that is nothing else has no step and is an error, as are the source's rows without actions.
-An action may be empty: it did run, and has its reward. Problems are told apart by environment and query.
+An action may be empty: it did run, and has its reward. Problems are told apart by environment and query, runs of one by
+`meta["sources"]` (`_sources`), which says of each attempt whose it is.
 arXiv:2306.14898.
 """
 
@@ -19,8 +20,9 @@ from typing import Any
 from stepcredit.core.types import Outcome, Problem, Record, Step
 from stepcredit.data._fields import Fields, finite
 from stepcredit.data._record import chain, text_id
+from stepcredit.data._sources import SOURCES
 
-OWN = ("query", "thoughts", "actions", "observations", "rewards", "valid_action", "max_reward", "turns_taken")
+OWN = ("query", "thoughts", "actions", "observations", "rewards", "valid_action", "max_reward", "turns_taken", SOURCES)
 
 
 def matches(row: dict[str, Any]) -> bool:
@@ -55,7 +57,9 @@ def parse(fields: Fields) -> Iterator[Record]:
         thought = thoughts[turn] + "\n" if thoughts and thoughts[turn] else ""
         steps += [Step(thought + action, kind="tool_call"), Step(observations[turn], kind="tool_result", sampled=False)]
     environment = fields.optional_text("env") or "intercode"
-    problem = Problem(f"{environment}-{text_id(query)}", query, meta=fields.rest(*OWN))
+    source = {name: fields.values[name] for name in ("run", "task_id") if fields.has(name)}
+    meta = fields.rest(*OWN) | ({SOURCES: [source]} if source else {})
+    problem = Problem(f"{environment}-{text_id(query)}", query, meta=meta)
     outcome = Outcome(reward=rewards_S[-1], correct=rewards_S[-1] == 1.0)
     yield chain(problem, steps, outcome, [float(reward == 1.0) for reward in rewards_S])
 
