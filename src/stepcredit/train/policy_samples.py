@@ -3,8 +3,9 @@
     row of an attempt: prompt, then its steps' tokens;   A_t = A_n w_n for each token t of step n        (spread="same")
 
 All tokens of a step carry the step's advantage, since grad log pi(step) is the sum over its tokens: this is the policy
-gradient (REINFORCE, Williams 1992). With spread="split" they share it, A_n w_n / tokens, so that a step moves the policy by
-as much whatever its length; long steps then count less a token, which is a bias, and a choice. The rules besides:
+gradient (REINFORCE, Williams 1992), and a step cut in two is worth what it was. With spread="split" they share it,
+A_n w_n / tokens: a step moves the policy by as much whatever its length, so that long steps count less a token and a cut
+counts twice; a bias, and a choice. The rules besides:
 
 - What the policy did not write (prompts, tool results, given prefixes) is context: no loss, no ratio. Nor is a step whose
   credit is NaN trained, which is not the same as an advantage of 0.
@@ -197,8 +198,3 @@ def _segments(tree: Tree, path: Sequence[int], rules: Rules) -> list[tuple[str, 
             found.append((context, [], "on_policy"))
         found[-1][1].append(node)
     return [one for one in found if one[1]]
-
-
-def as_unshaped(samples: Sequence[Sample]) -> list[Sample]:
-    """The same rows under the ordinary ratio."""
-    return [replace(sample, ratio="on_policy") for sample in samples]

@@ -1,0 +1,179 @@
+"""Rows of tokens: what is trained, by how much, and under which prompt."""
+
+import numpy as np
+import pytest
+
+from stepcredit import Credit, Outcome, Problem, Step, Tree
+from stepcredit.core.tree import prompt_step, star
+from stepcredit.credit.group_mean import group_mean
+from stepcredit.train.policy_samples import Rules, grouped, policy_samples, without_signal
+
+PROBLEM = Problem("p", "ask")
+
+
+class Characters:
+    """A tokenizer of characters whose prompts begin with token 1."""
+
+    bos_token_id, eos_token_id = 1, 2
+
+    def __call__(self, texts, add_special_tokens=True, verbose=True):
+        return {"input_ids": [[1] * add_special_tokens + list(map(ord, text)) for text in texts]}
+
+
+def wrote(text, **given):
+    return Step(text, token_ids=tuple(map(ord, text + "\n")), logprobs=tuple([-0.5] * (len(text) + 1)), **given)
+
+
+def shown(text):
+    return Step(text, kind="tool_result", sampled=False)
+
+
+def advantages(tree, *values):
+    value_N = np.array([np.nan, *values])
+    return Credit(value_N, "advantage", (~np.isnan(value_N)).astype(float), "made_up")
+
+
+def trained(sample):
+    """The trained tokens as text, with their advantages."""
+    return [
+        (chr(t), a) for t, a, m in zip(sample.token_ids_T, sample.advantage_T, sample.loss_mask_T, strict=True) if m
+    ]
+
+
+def text(sample):
+    return "".join(map(chr, sample.token_ids_T[1:]))
+
+
+def test_what_the_environment_wrote_is_context():
+    tree = star(PROBLEM, [[wrote("call"), shown("42"), wrote("so")]], [Outcome(reward=1.0)])
+    (sample,) = policy_samples([tree], [advantages(tree, 2.0, np.nan, -1.0)], Characters())
+    assert text(sample) == "ask\ncall\n42\nso\n"
+    assert trained(sample) == [*((c, 2.0) for c in "call\n"), *((c, -1.0) for c in "so\n")]
+    assert np.all(sample.advantage_T[~sample.loss_mask_T] == 0.0)
+    assert sample.old_logprob_T[sample.loss_mask_T].tolist() == [-0.5] * 8 and sample.ratio == "on_policy"
+
+
+def test_a_given_prefix_is_prompt():
+    tree = star(PROBLEM, [[Step("given", sampled=False), wrote("on")]], [Outcome(reward=1.0)])
+    (sample,) = policy_samples([tree], [advantages(tree, np.nan, 1.0)], Characters())
+    assert text(sample) == "ask\ngiven\non\n" and trained(sample) == [(c, 1.0) for c in "on\n"]
+
+
+def test_unassigned_is_not_trained_and_zero_is():
+    tree = star(PROBLEM, [[wrote("a"), wrote("b")]], [Outcome(reward=1.0)])
+    (sample,) = policy_samples([tree], [advantages(tree, np.nan, 0.0)], Characters())
+    assert trained(sample) == [("b", 0.0), ("\n", 0.0)]
+    assert policy_samples([tree], [advantages(tree, np.nan, np.nan)], Characters()) == []
+
+
+def test_split_steps_carry_their_advantage_whatever_their_length():
+    tree = star(PROBLEM, [[wrote("abcde"), wrote("f")]], [Outcome(reward=1.0)])
+    (sample,) = policy_samples([tree], [advantages(tree, 3.0, 3.0)], Characters(), rules=Rules(spread="split"))
+    # Six tokens at 1/2, two tokens at 3/2: three each.
+    assert [a for _, a in trained(sample)] == [0.5] * 6 + [1.5] * 2
+
+
+def cut_and_whole(spread):
+    """The trained tokens of "abcd" as one step and as two, each half credited as the whole is."""
+    ends = [Outcome(reward=1.0), Outcome(reward=0.0)]
+    whole = star(PROBLEM, [[wrote("abcd")], [wrote("e")]], ends)
+    halves = star(PROBLEM, [[Step("ab", token_ids=(97, 98)), wrote("cd")], [wrote("e")]], ends)
+    return [trained(policy_samples([tree], [group_mean(tree)], Characters(), rules=Rules(spread=spread))[0])
+            for tree in (whole, halves)]  # fmt: skip
+
+
+def test_cutting_a_step_in_two_changes_no_token():
+    whole, halves = cut_and_whole("same")
+    assert whole == halves
+
+
+def test_where_steps_share_an_advantage_a_cut_counts_twice():
+    """Why "same" is the default: under "split" the number of steps matters, as the length does not."""
+    whole, halves = cut_and_whole("split")
+    assert sum(a for _, a in halves) == pytest.approx(2 * sum(a for _, a in whole))
+
+
+def branching():
+    """A shared first step with two ends, right and wrong, and a chain beside it, wrong."""
+    steps = (prompt_step(PROBLEM), wrote("s"), wrote("x"), wrote("y"), wrote("z"))
+    outcomes = (None, None, Outcome(reward=1.0), Outcome(reward=0.0), Outcome(reward=0.0))
+    return Tree(PROBLEM, steps, np.array([-1, 0, 1, 1, 0]), outcomes)
+
+
+def test_a_shared_step_is_trained_in_one_row():
+    tree = branching()
+    rows = policy_samples([tree], [advantages(tree, 0.5, 1.0, -1.0, -0.5)], Characters(), rules=Rules(shared="once"))
+    assert [text(row) for row in rows] == ["ask\ns\nx\n", "ask\ns\ny\n", "ask\nz\n"]
+    assert [trained(row)[0] for row in rows] == [("s", 0.5), ("y", -1.0), ("z", -0.5)]
+
+
+def test_it_weighs_once_as_often_as_it_is_shared_or_as_the_credit_says():
+    tree = branching()
+    values = [np.nan, 0.5, 1.0, -1.0, -0.5]
+    credit = Credit(values, "advantage", [0, 3, 1, 1, 1], "made_up")
+    first = {shared: trained(policy_samples([tree], [credit], Characters(), rules=Rules(shared=shared))[0])[0][1]
+             for shared in ("once", "descendants", "credit")}  # fmt: skip
+    assert first == {"once": 0.5, "descendants": 1.0, "credit": 1.5}
+
+
+def test_a_fold_is_a_row_under_its_own_prompt():
+    attempt = [wrote("one"), wrote("two", context="ask, folded\n"), shown("r"), wrote("three")]
+    tree = star(PROBLEM, [attempt], [Outcome(reward=1.0)])
+    rows = policy_samples([tree], [advantages(tree, 1.0, 1.0, np.nan, 1.0)], Characters())
+    assert [text(row) for row in rows] == ["ask\none\n", "ask, folded\ntwo\nr\nthree\n"]
+    assert ["".join(c for c, _ in trained(row)) for row in rows] == ["one\n", "two\nthree\n"]
+    assert {row.ratio for row in rows} == {"on_policy"} and len({row.key for row in rows}) == 1
+
+
+def test_a_refinement_is_conditioned_on_the_question_alone_and_shaped():
+    attempts = [[wrote("bad")], [wrote("good", context="ask\nbad\nwrong, try again\n")]]
+    tree = star(PROBLEM, attempts, [Outcome(reward=0.0), Outcome(reward=1.0)])
+    first, second = policy_samples([tree], [group_mean(tree)], Characters(), rules=Rules(contexts="path"))
+    assert (text(first), first.ratio) == ("ask\nbad\n", "on_policy")
+    assert (text(second), second.ratio) == ("ask\ngood\n", "shaped")
+
+
+def test_recorded_steps_are_tokenised_with_their_delimiter():
+    tree = star(PROBLEM, [[Step("ab"), shown("r"), Step("c")]], [Outcome(reward=1.0)])
+    (sample,) = policy_samples([tree], [advantages(tree, 1.0, np.nan, 1.0)], Characters())
+    assert text(sample) == "ask\nab\nr\nc\n" and np.isnan(sample.old_logprob_T).all()
+    assert "".join(c for c, _ in trained(sample)) == "ab\nc\n"
+
+
+def given(prefix, end, problem=PROBLEM):
+    return star(
+        problem, [[*(Step(one, sampled=False) for one in prefix), wrote(end)]], [Outcome(reward=float(end == "x"))]
+    )
+
+
+def test_a_group_is_a_problem_with_its_given_prefix():
+    same = [given(["g", "h"], "x"), given(["g", "h"], "y")]
+    trees = grouped([*same, given(["g"], "x"), given(["g", "h"], "x", Problem("q", "ask")), given([], "y")])
+    assert [len(tree.leaves) for tree in trees] == [2, 1, 1, 1]
+    joined = trees[0]
+    assert [step.text for step in joined.steps] == ["ask", "g", "h", "x", "y"]
+    assert joined.parent_N.tolist() == [-1, 0, 1, 2, 2] and joined.group_N[3] != joined.group_N[4]
+    # Together they have a baseline; apart each would be a group of one, worth nothing.
+    assert group_mean(joined, normalize="none").values_N[3:].tolist() == [0.5, -0.5]
+
+
+def test_problems_of_merged_datasets_never_share_a_group():
+    """Place 0 of two datasets is not one problem: ids and prompts tell, places are never read."""
+    first, second = Problem("gsm8k/0", "one"), Problem("math/0", "two")
+    assert len(grouped([given([], "x", first), given([], "y", second)])) == 2
+
+
+def test_groups_without_signal_are_counted():
+    equal = star(PROBLEM, [[wrote("a")], [wrote("b")]], [Outcome(reward=0.1), Outcome(reward=0.1)])
+    mixed = star(PROBLEM, [[wrote("a")], [wrote("b")]], [Outcome(reward=0.1), Outcome(reward=0.9)])
+    unscored = star(PROBLEM, [[wrote("a")]], [Outcome(status="timeout")])
+    trees = [equal, mixed, unscored]
+    assert without_signal(trees, [group_mean(tree) for tree in trees]) == (1, 2)
+
+
+def test_what_does_not_fit_is_refused():
+    tree = branching()
+    with pytest.raises(ValueError, match="1 trees need as many credits, got 0"):
+        policy_samples([tree], [], Characters())
+    with pytest.raises(ValueError, match="spread is 'even'; allowed: same, split"):
+        Rules(spread="even")
