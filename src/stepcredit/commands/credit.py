@@ -10,11 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stepcredit.commands._parser import Group, peek
+from stepcredit.commands import _advantages
+from stepcredit.commands._parser import Group, peek, unescaped
 from stepcredit.commands._reading import Reading, as_taught, hint_ids, records
 from stepcredit.core import registry
 from stepcredit.core.registry import Entry
 from stepcredit.core.types import Credit, Record, Tree
+from stepcredit.train.policy_samples import Rules, Spread
 
 JUDGED = "judgments"  # as the name of a Credit resource: the step scores of the file's judgments
 CHUNK = 32  # records in memory, for methods that look at one tree at a time
@@ -41,13 +43,17 @@ def run(  # noqa: D417  # the parser fills in what is not described
     judge: str | None = None,
     source: str | None = None,
     group: bool = True,
-    write_as: Literal["native", "stepwise"] = "native",
+    write_as: Literal["native", "stepwise", "advantages"] = "native",
+    tokenizer: str | None = None,
+    spread: Spread = "same",
+    prompt_end: str = "\n",
+    step_end: str = "\n",
     seed: int = 0,
     threads: int | None = None,
     reading: Reading,
     knobs: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Put credit on the steps of attempts, and write the records with it.
+    r"""Put credit on the steps of attempts, and write the records with it.
 
     The method's knobs are options --credit.<knob>; `stepcredit list credit` names the methods. A method that looks
     at one problem at a time streams: it holds a problem's attempts from the first to the last of them in the file, which
@@ -63,7 +69,12 @@ def run(  # noqa: D417  # the parser fills in what is not described
             file's judgments. When not given, the credit is named as the method asks for it ("truth" for the oracle).
         group: Join the attempts of each problem first, as methods that compare them need.
         write_as: stepwise writes what TRL reads, prompt, completions and labels, an attempt a row: labels are this credit,
-            null where it has none; the methods' weights, other credits and judgments are left behind.
+            null where it has none; the methods' weights, other credits and judgments are left behind. advantages writes
+            what a policy trainer needs, an attempt a row: its text, the characters and the advantage of every step.
+        tokenizer: With --write_as advantages, the folder of a tokenizer: rows get token ids, loss mask, token advantages.
+        spread: Whether all tokens of a step carry its advantage (same), which is the policy gradient, or share it (split).
+        prompt_end: With --write_as advantages, what stands between prompt and first step; \n and \t may be typed.
+        step_end: What closes every step there.
         seed: For methods that draw.
         threads: Processor threads for the judge (all when not given).
     """
@@ -71,6 +82,10 @@ def run(  # noqa: D417  # the parser fills in what is not described
     from stepcredit.data import write
 
     entry = registry.get("credit", method)
+    if write_as == "advantages":
+        _advantages.check_kind(method, entry.properties.get("kind"), _trains())
+    elif tokenizer is not None:
+        raise ValueError(f"--tokenizer goes with --write_as advantages; this writes {write_as}")
     if judge is not None:
         reading = as_taught(input, reading, judge)
     shared = {each: _resource(each, what, entry, judge, seed, threads) for each, what in entry.resources.items()
@@ -89,8 +104,18 @@ def run(  # noqa: D417  # the parser fills in what is not described
                 seen.add(record, credit)
                 yield replace(record, credits={**record.credits, key: credit})
 
-    write(out, credited(), format=write_as, **({"credit": key} if write_as == "stepwise" else {}))
-    print(f"wrote {out}: {key} {seen.line()}")
+    if write_as == "advantages":
+        rules = Rules(spread=spread, prompt_end=unescaped(prompt_end), delimiter=unescaped(step_end))
+        said = _advantages.write(out, credited(), key, rules, tokenizer)
+    else:
+        write(out, credited(), format=write_as, **({"credit": key} if write_as == "stepwise" else {}))
+        said = ""
+    print(f"wrote {out}: {key} {seen.line()}{said}")
+
+
+def _trains() -> list[str]:
+    """The methods whose credit a policy is trained by."""
+    return [each.name for each in registry.entries("credit") if each.properties.get("kind") in _advantages.KINDS]
 
 
 def is_per_tree(entry: Entry) -> bool:
@@ -102,7 +127,7 @@ def is_per_tree(entry: Entry) -> bool:
 def _batches(source: str, reading: Reading, entry: Entry, group: bool) -> Iterator[list[Record]]:
     """The records a method is given at once: all, or a few where it looks at one tree at a time."""
     from stepcredit.commands import _show
-    from stepcredit.commands._joined import joined
+    from stepcredit.commands._joined import joined, starts_at_prompt
     from stepcredit.data import group as all_joined
 
     if is_per_tree(entry):
@@ -111,7 +136,7 @@ def _batches(source: str, reading: Reading, entry: Entry, group: bool) -> Iterat
             yield batch
         return
     given = list(_show.progress(records(source, reading), "reading"))
-    hint_ids((record.tree.problem.id, record.tree.problem.prompt) for record in given)
+    hint_ids((record.tree.problem.id, record.tree.problem.prompt) for record in given if starts_at_prompt(record))
     yield all_joined(given) if group else given
 
 
