@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer, TrainerCallback
+from transformers.utils import logging
 
 from stepcredit.core.layout import Encoded, pad
 from stepcredit.core.types import Sample
@@ -100,3 +103,22 @@ def plain_attention(scorer: nn.Module) -> Iterator[None]:
     finally:
         for model, name in zip(models, before, strict=True):
             model.set_attn_implementation(name)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the bar of loading the first policy, and without what TRL says of names and experiments of its own."""
+    bar, said = logging.is_progress_bar_enabled(), os.environ.get("TRL_EXPERIMENTAL_SILENCE")
+    logging.disable_progress_bar()
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+            yield
+    finally:
+        if bar:
+            logging.enable_progress_bar()
+        if said is None:
+            del os.environ["TRL_EXPERIMENTAL_SILENCE"]
+        else:
+            os.environ["TRL_EXPERIMENTAL_SILENCE"] = said

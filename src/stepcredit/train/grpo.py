@@ -21,22 +21,19 @@ import math
 import os
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
 from transformers import PrinterCallback, ProgressCallback
-from transformers.utils import logging
 
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.rng import rng as rng_of
 from stepcredit.core.types import Cost, Credit, OutcomeStatus, Problem, Tree
 from stepcredit.train._extra import check_installed
 from stepcredit.train._grpo import Batch, CreditLoss, Row
-from stepcredit.train._trainer import EveryUpdates, FiniteLoss
+from stepcredit.train._trainer import EveryUpdates, FiniteLoss, quietly
 from stepcredit.train.policy_samples import Rules
 from stepcredit.train.tiny import _Bar, _seeded
 
@@ -143,7 +140,7 @@ def grpo(
         rng_of(seed, "grpo", "rollout", int(os.environ.get("RANK", "0"))),
         row,
     )
-    with _seeded(seed), tempfile.TemporaryDirectory() as folder, _quietly():
+    with _seeded(seed), tempfile.TemporaryDirectory() as folder, quietly():
         from datasets import Dataset
         from trl import GRPOConfig, GRPOTrainer
 
@@ -201,22 +198,3 @@ def _check(policy: Any, problems: Sequence[Problem], settings: Settings) -> None
         raise ValueError(
             f"a {type(policy).__name__} has no network to train; allowed: policies with `model` and `tokenizer`"
         )
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the bar of loading the first policy, and without what TRL says of names and experiments of its own."""
-    bar, said = logging.is_progress_bar_enabled(), os.environ.get("TRL_EXPERIMENTAL_SILENCE")
-    logging.disable_progress_bar()
-    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
-            yield
-    finally:
-        if bar:
-            logging.enable_progress_bar()
-        if said is None:
-            del os.environ["TRL_EXPERIMENTAL_SILENCE"]
-        else:
-            os.environ["TRL_EXPERIMENTAL_SILENCE"] = said

@@ -16,21 +16,18 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 from transformers import PrinterCallback, ProgressCallback
-from transformers.utils import logging
 
 from stepcredit.core.protocols import Verifier
 from stepcredit.core.types import Cost, Problem
 from stepcredit.train._extra import check_installed
 from stepcredit.train._joint import JointLoss, Rollouts, Row
-from stepcredit.train._trainer import EveryUpdates, FiniteLoss
+from stepcredit.train._trainer import EveryUpdates, FiniteLoss, quietly
 from stepcredit.train.prm import Fitting, Objective
 from stepcredit.train.tiny import _Bar, _seeded
 
@@ -120,7 +117,7 @@ def joint(
         if on_row is not None:
             on_row(one)
 
-    with _seeded(seed), tempfile.TemporaryDirectory() as folder, _quietly():
+    with _seeded(seed), tempfile.TemporaryDirectory() as folder, quietly():
         from datasets import Dataset
         from trl import GRPOConfig, GRPOTrainer
 
@@ -188,17 +185,3 @@ def _check(scorer: Any, prompts: Sequence[str], objective: Objective, grpo: Grpo
     if positions and max(lengths) + grpo.max_new_tokens > positions:
         raise ValueError(f"problem {lengths.index(max(lengths))} has {max(lengths)} tokens; with {grpo.max_new_tokens} new "
                          f"ones that is beyond the policy's {positions} positions")  # fmt: skip
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the bar of loading the first policy, and without TRL's use of names that transformers has renamed."""
-    bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
-            yield
-    finally:
-        if bar:
-            logging.enable_progress_bar()
