@@ -117,7 +117,10 @@ def test_links_resolve(path):
             assert (path.parent / target.split("#")[0]).exists(), f"{path.name} links to {target}, which is not there"
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+TRAINS = "train_with_step_credit"  # a minute as it stands; run below, smaller
+
+
+@pytest.mark.parametrize("path", [path for path in EXAMPLES if path.stem != TRAINS], ids=lambda path: path.stem)
 def test_examples_run_and_are_short(path, own_files, monkeypatch, capsys):
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 40, f"{path.name} has {len(lines)} lines"
@@ -131,6 +134,16 @@ def test_examples_run_and_are_short(path, own_files, monkeypatch, capsys):
         "export_for_trl": "200 rows in rows.jsonl",
         "score_your_file": "(best of 8, P(right) ",
     }[path.stem] in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL, the extra rl, is not installed")
+def test_the_example_of_reinforcement_learning_runs_and_is_short(own_files, capsys):
+    path = ROOT / "examples" / f"{TRAINS}.py"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
+    runpy.run_path(str(path))["main"](num_updates=2, num_demonstrations=60, policy_updates=10)
+    assert "share of right attempts" in capsys.readouterr().out
+    assert Path("runs/example/trained/model.safetensors").is_file()
 
 
 def test_exported_labels_stop_at_the_first_break(own_files):
