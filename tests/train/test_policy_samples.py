@@ -73,6 +73,20 @@ def test_split_steps_carry_their_advantage_whatever_their_length():
     assert [a for _, a in trained(sample)] == [0.5] * 6 + [1.5] * 2
 
 
+def test_surprising_tokens_carry_more_of_a_step():
+    # -log p is 1 and 3 (and the floor of .001 each): a quarter and three quarters of 2.
+    step = Step("ab", token_ids=(97, 98), logprobs=(-1.0, -3.0))
+    tree = star(PROBLEM, [[step]], [Outcome(reward=1.0)])
+    (sample,) = policy_samples([tree], [advantages(tree, 2.0)], Characters(), rules=Rules(spread="surprise"))
+    assert np.allclose([a for _, a in trained(sample)], [2 * 1.001 / 4.002, 2 * 3.001 / 4.002])
+    certain = star(PROBLEM, [[Step("ab", token_ids=(97, 98), logprobs=(0.0, 0.0))]], [Outcome(reward=1.0)])
+    (sample,) = policy_samples([certain], [advantages(certain, 2.0)], Characters(), rules=Rules(spread="surprise"))
+    assert [a for _, a in trained(sample)] == [1.0, 1.0]
+    recorded = star(PROBLEM, [[Step("ab")]], [Outcome(reward=1.0)])
+    with pytest.raises(ValueError, match="needs log-probabilities, and step 'ab' has none"):
+        policy_samples([recorded], [advantages(recorded, 2.0)], Characters(), rules=Rules(spread="surprise"))
+
+
 def cut_and_whole(spread):
     """The trained tokens of "abcd" as one step and as two, each half credited as the whole is."""
     ends = [Outcome(reward=1.0), Outcome(reward=0.0)]
@@ -175,5 +189,5 @@ def test_what_does_not_fit_is_refused():
     tree = branching()
     with pytest.raises(ValueError, match="1 trees need as many credits, got 0"):
         policy_samples([tree], [], Characters())
-    with pytest.raises(ValueError, match="spread is 'even'; allowed: same, split"):
+    with pytest.raises(ValueError, match="spread is 'even'; allowed: same, split, surprise"):
         Rules(spread="even")

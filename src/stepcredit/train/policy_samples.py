@@ -5,7 +5,8 @@
 All tokens of a step carry the step's advantage, since grad log pi(step) is the sum over its tokens: this is the policy
 gradient (REINFORCE, Williams 1992), and a step cut in two is worth what it was. With spread="split" they share it,
 A_n w_n / tokens: a step moves the policy by as much whatever its length, so that long steps count less a token and a cut
-counts twice; a bias, and a choice. The rules besides:
+counts twice; a bias, and a choice. spread="surprise" divides it in proportion to -log p of each token when it was sampled
+(L2T, arXiv:2505.10425, algorithm 1). The rules besides:
 
 - What the policy did not write (prompts, tool results, given prefixes) is context: no loss, no ratio. Nor is a step whose
   credit is NaN trained, which is not the same as an advantage of 0.
@@ -34,7 +35,8 @@ from stepcredit.core.tree import merge
 from stepcredit.core.types import Credit, Floats, Ratio, Sample, Step, Tree
 from stepcredit.train.step_advantages import Returns, step_advantages
 
-Spread = Literal["same", "split"]
+Spread = Literal["same", "split", "surprise"]
+FLOOR = 1e-3  # nats: a step of certain tokens shares evenly
 Shared = Literal["credit", "once", "descendants"]
 Contexts = Literal["own", "path"]
 
@@ -139,14 +141,25 @@ class _Row:
         for step, value in self.steps:
             own = plain[step.text + self.rules.delimiter] if step.token_ids is None else list(step.token_ids)
             trained = not np.isnan(value)
-            share = 0.0 if not trained else value / (len(own) if self.rules.spread == "split" and own else 1)
+            share_T = np.zeros(len(own)) if not trained else value * self._shares(step, len(own))
             ids += own
             mask += [trained] * len(own)
-            advantage += [share] * len(own)
+            advantage += share_T.tolist()
             old += [np.nan] * len(own) if step.logprobs is None else list(step.logprobs)
         none = np.zeros((0, len(ids)))
         return Sample(np.array(ids), np.array(mask), none, none, advantage_T=np.array(advantage), old_logprob_T=np.array(old),
                       ratio=self.ratio, key=self.key)  # fmt: skip
+
+    def _shares(self, step: Step, num: int) -> Floats:
+        """What each of a step's tokens carries of its advantage, [T]."""
+        if self.rules.spread == "same":
+            return np.ones(num)
+        if self.rules.spread == "split":
+            return np.full(num, 1 / max(num, 1))
+        if step.logprobs is None:
+            raise ValueError(f"{self.key}: spread='surprise' needs log-probabilities, and step {step.text!r} has none")
+        surprise_T = FLOOR - np.array(step.logprobs)
+        return np.asarray(surprise_T / surprise_T.sum())
 
 
 def _rows(tree: Tree, credit: Credit, rules: Rules) -> list[_Row]:
