@@ -84,7 +84,7 @@ def test_a_reward_is_an_advantage_before_it_is_written_and_longer_is_not_more():
 
 def shared_tree():
     """a -> (b | c with a context of its own -> d), and a given step before everything."""
-    steps = (prompt_step(Problem("p", "ask")), Step("given", sampled=False), Step("a", token_ids=(97, 10)),
+    steps = (prompt_step(Problem("p", "ask")), Step("given", sampled=False), Step("a", token_ids=(97, 10), logprobs=(-0.5, -2.0)),
              Step("b"), Step("c", context="fold: "), Step("dd"))  # fmt: skip
     outcomes = (None, None, None, Outcome(reward=1.0), None, Outcome(reward=0.0))
     return Tree(Problem("p", "ask"), steps, np.array([-1, 0, 1, 2, 2, 4]), outcomes)
@@ -118,6 +118,7 @@ def test_tokens_are_those_our_own_trainer_trains(rules, kind):
     for row, sample in zip(found, expected, strict=True):
         assert row["token_ids"] == sample.token_ids_T.tolist() and row["loss_mask"] == sample.loss_mask_T.tolist()
         assert row["token_advantages"] == sample.advantage_T.tolist() and row["ratio"] == sample.ratio
+        np.testing.assert_array_equal(np.array(row["old_logprobs"], dtype=float), sample.old_logprob_T)
 
 
 def test_values_and_labels_are_refused_with_what_to_do_instead(write_lines, plain_rows, tmp_path, capsys):

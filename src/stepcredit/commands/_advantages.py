@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stepcredit.core.log_ratios import encode
-from stepcredit.core.types import Floats, Record, Tree
+from stepcredit.core.types import Record, Tree
 from stepcredit.data._sources import Place, sources_of
-from stepcredit.train.policy_samples import Rules, _segments, _weight, without_signal
+from stepcredit.train.policy_samples import Rules, _Row, _segments, _weight, without_signal
 from stepcredit.train.step_advantages import step_advantages
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def rows(record: Record, name: str, rules: Rules, tokenizer: Any = None, *, as_j
     tree, credit = record.tree, record.credits[name]
     advantage_N = step_advantages(tree, credit, returns=rules.returns)
     weight_N = _weight(tree, credit, rules.shared)
+    total_N = advantage_N * weight_N
     sources = sources_of(record) or [{} for _ in tree.leaves]
     trained: set[int] = set()
     for attempt, (leaf, source) in enumerate(zip(tree.leaves, sources, strict=True)):
@@ -49,6 +50,7 @@ def rows(record: Record, name: str, rules: Rules, tokenizer: Any = None, *, as_j
                 if tree.steps[node].sampled and not np.isnan(advantage_N[node]) and node not in trained
             ]
             trained.update(new)
+            values = tuple((tree.steps[node], float(total_N[node]) if node in new else np.nan) for node in nodes)
             text, spans = _text(tree, nodes, rules.delimiter)
             steps = [
                 {"start": start, "end": end, "kind": tree.steps[node].kind, "sampled": tree.steps[node].sampled,
@@ -62,7 +64,7 @@ def rows(record: Record, name: str, rules: Rules, tokenizer: Any = None, *, as_j
                 "steps": steps, **_outcome(tree, leaf), "credit": name, "kind": credit.kind, "ratio": ratio,
                 "messages": _open(source.get("messages"), as_json),
                 "source": _open({key: each for key, each in source.items() if key not in ("messages", "places")} or None, as_json),
-                **({} if tokenizer is None else _tokens(tree, prompt, nodes, new, advantage_N * weight_N, rules, tokenizer)),
+                **({} if tokenizer is None else _tokens(_Row(prompt, values, rules, ratio, tree.problem.id), tokenizer)),
             }  # fmt: skip
 
 
@@ -91,7 +93,7 @@ def write(out: str, records: Iterable[Record], name: str, rules: Rules, tokenize
 
 
 def schema(tokens: bool) -> pyarrow.Schema:
-    """Columns of the Parquet file; the last three with a tokenizer only."""
+    """Columns of the Parquet file; the last four with a tokenizer only."""
     import pyarrow as pa
 
     text, real, whole, flag = pa.string(), pa.float64(), pa.int64(), pa.bool_()
@@ -100,7 +102,8 @@ def schema(tokens: bool) -> pyarrow.Schema:
     columns = [("problem_id", text), ("attempt", whole), ("part", whole), ("prompt", text), ("text", text),
                ("steps", pa.list_(step)), ("reward", real), ("correct", flag), ("status", text), ("credit", text),
                ("kind", text), ("ratio", text), ("messages", text), ("source", text)]  # fmt: skip
-    more = [("token_ids", pa.list_(whole)), ("loss_mask", pa.list_(flag)), ("token_advantages", pa.list_(real))]
+    more = [("token_ids", pa.list_(whole)), ("loss_mask", pa.list_(flag)), ("token_advantages", pa.list_(real)),
+            ("old_logprobs", pa.list_(real))]  # fmt: skip
     return pa.schema([*columns, *(more if tokens else [])])
 
 
@@ -115,21 +118,14 @@ def _text(tree: Tree, nodes: Sequence[int], step_end: str) -> tuple[str, list[tu
     return "".join(pieces), spans
 
 
-def _tokens(tree: Tree, prompt: str, nodes: Sequence[int], new: Sequence[int], total_N: Floats, rules: Rules,
-            tokenizer: Any) -> dict[str, Any]:  # fmt: skip
-    """Prompt and steps in tokens, as `policy_samples` has them: those that were sampled, where they are known."""
-    plain = [tree.steps[node].text + rules.delimiter for node in nodes if tree.steps[node].token_ids is None]
-    tokenised = iter(tokenizer(plain, add_special_tokens=False, verbose=False)["input_ids"] if plain else ())
-    ids = list(encode(tokenizer, [prompt])[0])
-    mask, advantages = [False] * len(ids), [0.0] * len(ids)
-    for node in nodes:
-        sampled_ids = tree.steps[node].token_ids
-        own = list(next(tokenised) if sampled_ids is None else sampled_ids)
-        share = float(total_N[node]) / (len(own) if rules.spread == "split" and own else 1) if node in new else 0.0
-        ids += own
-        mask += [node in new] * len(own)
-        advantages += [share] * len(own)
-    return {"token_ids": ids, "loss_mask": mask, "token_advantages": advantages}
+def _tokens(row: _Row, tokenizer: Any) -> dict[str, Any]:
+    """Prompt and steps in tokens, as our own trainer has them."""
+    pieces = row.pieces()
+    plain = dict(zip(pieces, tokenizer(pieces, add_special_tokens=False, verbose=False)["input_ids"], strict=True)) if pieces else {}  # fmt: skip
+    sample = row.sample(encode(tokenizer, [row.prompt])[0], plain)
+    assert sample.advantage_T is not None and sample.old_logprob_T is not None
+    return {"token_ids": sample.token_ids_T.tolist(), "loss_mask": sample.loss_mask_T.tolist(),
+            "token_advantages": sample.advantage_T.tolist(), "old_logprobs": [_number(each) for each in sample.old_logprob_T]}  # fmt: skip
 
 
 def _places(path: Sequence[int], source: Mapping[str, Any]) -> dict[int, Place]:

@@ -72,7 +72,8 @@ def run(  # noqa: D417  # the parser fills in what is not described
             null where it has none; the methods' weights, other credits and judgments are left behind. advantages writes
             what a policy trainer needs, an attempt a row: its text, the characters and the advantage of every step.
         tokenizer: With --write_as advantages, the folder of a tokenizer: rows get token ids, loss mask, token advantages.
-        spread: Whether all tokens of a step carry its advantage (same), which is the policy gradient, or share it (split).
+        spread: Whether all tokens of a step carry its advantage (same), which is the policy gradient, or share it evenly
+            (split) or by their surprise, which needs the log-probabilities they were sampled with.
         prompt_end: With --write_as advantages, what stands between prompt and first step; \n and \t may be typed.
         step_end: What closes every step there.
         seed: For methods that draw.

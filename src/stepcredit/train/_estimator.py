@@ -25,11 +25,13 @@ from torch import Tensor
 
 from stepcredit.core.tree import star
 from stepcredit.core.types import Bools, Credit, Floats, Ints, Problem, Step
-from stepcredit.train.policy_samples import Spread
 from stepcredit.train.step_advantages import Returns, step_advantages
 
 Rewards = Literal["steps", "outcome"]
 Normalize = Literal["std", "none"]
+Spread = Literal[
+    "same", "split"
+]  # as in `policy_samples`; surprise needs log-probabilities, which the contract does not give
 
 
 def token_advantages(

@@ -18,8 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from stepcredit.train._estimator import Normalize, Rewards, token_advantages
-from stepcredit.train.policy_samples import Spread
+from stepcredit.train._estimator import Normalize, Rewards, Spread, token_advantages
 from stepcredit.train.step_advantages import Returns
 
 MODULES = ("skyrl.backends.skyrl_train.utils.ppo_utils", "skyrl_train.utils.ppo_utils")  # since 2026, before

@@ -18,8 +18,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from stepcredit.train._estimator import Normalize, Rewards, token_advantages
-from stepcredit.train.policy_samples import Spread
+from stepcredit.train._estimator import Normalize, Rewards, Spread, token_advantages
 from stepcredit.train.step_advantages import Returns
 
 ByConfig = Literal["config", "std", "none"]
