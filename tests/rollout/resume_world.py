@@ -21,6 +21,7 @@ KNOBS = {
     "branch": {"choose": "judge", "num_rounds": 4, "num_leaves": 4},
     "chains": {"num": 30},
     "mcts": {"num_searches": 5, "num_rollouts": 2, "root_min_children": 3},
+    "refine": {"refine": "all"},
     "restart": {"num": 2},
     "reveal": {"error_rate": 0.2, "max_rollouts": 8},
 }
