@@ -129,6 +129,7 @@ def test_examples_run_and_are_short(path, own_files, monkeypatch, capsys):
     runpy.run_path(str(path), run_name="__main__")
     said = capsys.readouterr().out
     assert {
+        "advantages_of_tool_calls": 'cancel({"id": 1})        -0.33',  # 0 - 1/3
         "credit_from_outcomes": "5*4=25          -0.58   0.44    1.00",  # the right attempt clears the step before
         "custom_verifier": "1 2 3      unparsed  nan",
         "export_for_trl": "200 rows in rows.jsonl",

@@ -235,3 +235,19 @@ def test_recorded_agents_get_advantages_that_line_up_and_hidden_turn_rewards_are
         ]
         assert spans(row)[::2] == acts and spans(row)[1::2] == source["observations"]
         assert all((step["advantage"] is not None) == (step["kind"] == "tool_call") for step in row["steps"])
+
+
+def test_the_system_prompt_of_trials_may_be_a_file(write_lines, tmp_path, capsys):
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
+    path = str(
+        write_lines([{"task_id": t, "trial": n, "reward": n, "traj": messages} for t in range(2) for n in range(2)])
+    )
+    (tmp_path / "system.txt").write_text("Be kind.\n")
+    out = tmp_path / "a.jsonl"
+    given = ["credit", path, str(out), "--method", "sibling", "--write_as", "advantages", "--system"]
+    assert main([*given, str(tmp_path / "system.txt")]) == 0
+    said = capsys.readouterr()
+    assert {row["prompt"] for row in lines(out)} == {"Be kind.\n\nHi\n"} and len(lines(out)) == 4
+    assert "hint" not in said.err  # both tasks have the same prompt, which is no mistake here
+    assert main([*given, str(tmp_path / "none.txt")]) == 2
+    assert "none.txt: no such file; allowed: a text file with the system prompt" in capsys.readouterr().err

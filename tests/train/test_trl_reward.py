@@ -30,6 +30,18 @@ def test_an_outcome_is_the_reward_and_a_failure_to_score_is_none():
     assert reward(["p"] * 5, completions, completion_ids=[[1]] * 5) == [0.25, 0.0, None, None, None]
 
 
+def test_what_counts_as_wrong_is_a_choice():
+    completions = ["1", "timeout", "unparsed", " "]
+    assert trl_reward(verifier=verdicts, answer=None, wrong=["unparsed"])(["p"] * 4, completions) == [
+        1.0,
+        None,
+        0.0,
+        0.0,
+    ]
+    with pytest.raises(ValueError, match="wrong is 'long'; allowed: scored, unparsed, truncated"):
+        trl_reward(verifier=verdicts, wrong=["long"])
+
+
 def test_the_answer_is_a_column_of_the_dataset():
     reward = trl_reward(verifier=numeric)
     given = {"prompts": ["1+1?", "1+1?", "2+2?"], "completions": ["so\n2", "3", "4"], "completion_ids": [[1]] * 3}

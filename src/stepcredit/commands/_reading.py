@@ -28,6 +28,7 @@ class Reading:
         neutral: What PRM800K's neutral rating means: see stepcredit.data.prm800k.
         labels: Name under which recorded step labels are kept (stepwise, Math-Shepherd, PRM800K; truth when not given).
         source_marker: Step marker in Math-Shepherd's text.
+        system: File of the system prompt that tau-bench trajectories leave out.
     """
 
     format: str = "auto"
@@ -37,14 +38,22 @@ class Reading:
     neutral: str | None = None
     labels: str | None = None
     source_marker: str | None = None
+    system: str | None = None
 
     def knobs(self) -> dict[str, str]:
         """The knobs of the format that were given."""
         from stepcredit.commands._parser import unescaped
 
         named = {"segment": self.segment, "neutral": self.neutral, "labels": self.labels, "marker": self.source_marker,
-                 "delimiter": None if self.delimiter is None else unescaped(self.delimiter)}  # fmt: skip
+                 "delimiter": None if self.delimiter is None else unescaped(self.delimiter),
+                 "system": None if self.system is None else _text_of(self.system)}  # fmt: skip
         return {name: value for name, value in named.items() if value is not None}
+
+
+def _text_of(path: str) -> str:
+    if not Path(path).is_file():
+        raise ValueError(f"--system {path}: no such file; allowed: a text file with the system prompt")
+    return Path(path).read_text(encoding="utf-8").strip()
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from stepcredit.core.protocols import Judge, Verifier
 from stepcredit.core.segment import How, chat_steps, check_how, split
-from stepcredit.core.types import Problem, Step
+from stepcredit.core.types import OutcomeStatus, Problem, Step
 
 RewardFunction = Callable[..., list[float | None]]
 Said = str | Sequence[Mapping[str, Any]]
@@ -25,17 +25,21 @@ Said = str | Sequence[Mapping[str, Any]]
 
 def trl_reward(
     *, verifier: Verifier | None = None, judge: Judge | None = None, judge_weight: float = 1.0, answer: str | None = "answer",
-    segment: How = "newline", delimiter: str | None = None, name: str = "stepcredit",
+    segment: How = "newline", delimiter: str | None = None, wrong: Sequence[OutcomeStatus] = (), name: str = "stepcredit",
 ) -> RewardFunction:  # fmt: skip
     """The reward function. `answer` is the column the verifier needs, None where it needs none; `name` stands in TRL's log.
 
     A text completion is cut into steps by `segment`, a conversation by its messages. A completion without a step, an outcome
     that is not scored and a judge that abstains are None; their share is logged as `<name>/unscored`.
-    Raises ValueError where neither verifier nor judge is given, and, once called, for a column that is not there.
+    Raises ValueError where neither verifier nor judge is given, for an unknown status, and, once called, for a column that is not there.
     """
     if verifier is None and judge is None:
         raise ValueError("give a verifier, a judge or both")
     check_how(segment, delimiter)
+    if unknown := set(wrong) - set(get_args(OutcomeStatus)):
+        raise ValueError(
+            f"wrong is {', '.join(map(repr, sorted(unknown)))}; allowed: {', '.join(get_args(OutcomeStatus))}"
+        )
 
     def reward(
         prompts: Sequence[Said], completions: Sequence[Said], completion_ids: Any = None, **columns: Any
@@ -47,9 +51,9 @@ def trl_reward(
         texts = [_text(prompt) for prompt in prompts]
         problems = [Problem(f"row-{row}", text, one) for row, (text, one) in enumerate(zip(texts, gold, strict=True))]
         steps = [_steps(completion, segment, delimiter) for completion in completions]
-        found: list[float | None] = [None if own is None else 0.0 for own in steps]
+        found: list[float | None] = [0.0] * len(steps)
         if verifier is not None:
-            found = _added(found, _verified(verifier, problems, steps), 1.0)
+            found = _added(found, _verified(verifier, problems, steps, wrong), 1.0)
         if judge is not None:
             found = _added(found, _judged(judge, problems, steps), judge_weight)
         if (log := columns.get("log_metric")) is not None and found:
@@ -63,15 +67,17 @@ def trl_reward(
 Steps = Sequence[Step] | None
 
 
-def _verified(verifier: Verifier, problems: Sequence[Problem], steps: Sequence[Steps]) -> list[float | None]:
-    """A group of completions is one call: neighbours with the same prompt and answer."""
-    found: list[float | None] = [None] * len(steps)
+def _verified(
+    verifier: Verifier, problems: Sequence[Problem], steps: Sequence[Steps], wrong: Sequence[OutcomeStatus]
+) -> list[float | None]:
+    """A group of completions is one call: neighbours with the same prompt and answer. Without a step it is unparsed."""
+    found: list[float | None] = [0.0 if own is None and "unparsed" in wrong else None for own in steps]
     rows = [row for row, own in enumerate(steps) if own is not None]
     for _, group in itertools.groupby(rows, lambda row: (problems[row].prompt, repr(problems[row].answer))):
         same = list(group)
         outcomes = verifier(problems[same[0]], [steps[row] or () for row in same])
         for row, outcome in zip(same, outcomes, strict=True):
-            found[row] = outcome.reward if outcome.status == "scored" else None
+            found[row] = outcome.reward if outcome.status == "scored" else 0.0 if outcome.status in wrong else None
     return found
 
 
