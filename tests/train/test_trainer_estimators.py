@@ -92,6 +92,15 @@ def test_steps_finer_than_turns_are_passed_in():
         assert fine.tolist() == [[0.25, 0.25, -0.25, -0.25], [-0.25] * 3 + [0]]
 
 
+def test_a_step_the_policy_wrote_nothing_of_is_none():
+    reward, mask = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), torch.tensor([[1, 0, 1], [1, 0, 1]])
+    given = {"step_ends": [[1, 2, 3], [1, 3]]}
+    # R of the first: 1/2, 0 over two steps, not three; of the second 0, 0. b = 1/4.
+    assert steps(reward, mask, ["u", "u"], **given)[0].tolist() == [[0.25, 0, -0.25], [-0.25, 0, -0.25]]
+    with pytest.raises(ValueError, match="row 0: step 1 has the reward 2, and the policy wrote none of its tokens"):
+        steps(torch.tensor([[0.0, 2.0, 0.0]]), mask[:1], ["u"], step_ends=[[1, 2, 3]])
+
+
 def test_outcomes_are_those_of_group_mean_and_their_place_does_not_matter():
     values = [1.0, 0.0, 0.25, 1.0]
     reward, mask = batch(*[[last(0.0, 2), last(value, 1 + place)] for place, value in enumerate(values)])

@@ -10,12 +10,14 @@ The first formula is `step_advantages` (a constant reward is worth exactly 0), t
 4.1, std with G - 1) or, normalize="none", Dr.GRPO (arXiv:2503.20783).
 Steps are given by `step_ends`, for each row the tokens past its steps, or else are the turns: runs of tokens in the mask. A
 token that the mask leaves out gives its reward to the step before it: what the environment says of an action stands there.
+A step that the policy wrote nothing of is none.
 A NaN reward is not known: its step (or attempt) takes no part. The contract has no third answer: its advantage is 0.
 Degenerate: equal rewards and a group of one get exactly 0; a row without a step takes no part.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal, get_args
 
@@ -29,9 +31,7 @@ from stepcredit.train.step_advantages import Returns, step_advantages
 
 Rewards = Literal["steps", "outcome"]
 Normalize = Literal["std", "none"]
-Spread = Literal[
-    "same", "split"
-]  # as in `policy_samples`; surprise needs log-probabilities, which the contract does not give
+Spread = Literal["same", "split"]  # as in `policy_samples`, whose "surprise" needs log-probabilities
 
 
 def token_advantages(
@@ -99,13 +99,19 @@ def _rewards_of(row: int, reward_T: Floats, mask_T: Bools, step_T: Ints) -> Floa
         raise ValueError(
             f"row {row}: token {early[0]} has the reward {reward_T[early[0]]:g}, but stands before the first step"
         )
-    return np.array(
-        [_one_reward(row, step, reward_T[step_T == step], mask_T[step_T == step]) for step in range(step_T.max() + 1)]
-    )
+    bounds = np.searchsorted(step_T, np.arange(step_T.max() + 2))
+    spans = [slice(start, end) for start, end in itertools.pairwise(bounds)]
+    return np.array([_one_reward(row, step, reward_T[at], mask_T[at]) for step, at in enumerate(spans)])
 
 
 def _one_reward(row: int, step: int, reward_T: Floats, mask_T: Bools) -> float:
     there = reward_T[reward_T != 0]  # NaN is there
+    if not mask_T.any():
+        if there.size:
+            raise ValueError(
+                f"row {row}: step {step} has the reward {there[0]:g}, and the policy wrote none of its tokens"
+            )
+        return float("nan")
     if there.size == 0:
         return 0.0
     if np.isnan(there).any():
