@@ -108,3 +108,11 @@ def test_the_help_names_the_methods_that_need_the_whole_file(capsys):
     named = said.split("hold the whole file in memory: ")[1].split(".")[0].split(", ")
     assert {"prefix_chain", "self_supervised"} <= set(named)  # batch statistics, a hazard fitted on all attempts
     assert not {"group_mean", "latent_chain", "monte_carlo", "outcome_broadcast", "oracle"} & set(named)
+
+
+def test_the_file_to_write_may_be_named_by_an_option(write_lines, tmp_path):
+    """`-o FILE` in place of the second position, as other tools have it."""
+    path, ends = str(write_lines(scattered(3, 2))), [tmp_path / name for name in ("a.parquet", "b.parquet")]
+    assert main(["credit", path, str(ends[0]), "--method", "group_mean", "--write_as", "advantages"]) == 0
+    assert main(["credit", path, "--method", "group_mean", "-o", str(ends[1]), "--write_as", "advantages"]) == 0
+    assert ends[0].read_bytes() == ends[1].read_bytes()

@@ -56,14 +56,18 @@ class Group:
 
 
 class Parser(ArgumentParser):  # type: ignore[misc]
-    """A parser in which `--<key> NAME` is `--<key>.name NAME`, for the keys of groups whose method is chosen."""
+    """A parser in which `--<key> NAME` is `--<key>.name NAME`, for the keys of groups whose method is chosen.
+
+    Where `out` is a position, `-o FILE` may stand for it anywhere behind the input.
+    """
 
     keys: tuple[str, ...] = ()
+    out_is_position = False
 
     def parse_args(self, args: Sequence[str], **more: Any) -> Namespace:
         """As any parser's."""
         names = {f"--{key}": f"--{key}.name" for key in self.keys}
-        parts = [each.partition("=") for each in args]
+        parts = [each.partition("=") for each in args if not (self.out_is_position and each == "-o")]
         return super().parse_args(["".join([names.get(name, name), *rest]) for name, *rest in parts], **more)
 
 
@@ -83,6 +87,7 @@ def build(module: ModuleType, command: str, arguments: Sequence[str]) -> Parser:
         parser.add_argument(f"--{name}", type=str | None, default=None, help=what)
     skip = {name for name in (*FILLED, *optional, *(f"{name}_" for name in keywords)) if name in parameters}
     parser.add_function_arguments(module.run, as_group=False, as_positional=True, skip=skip)
+    parser.out_is_position = "out" in parameters and parameters["out"].default is inspect.Parameter.empty
     if "reading" in parameters:
         parser.add_class_arguments(Reading)
     for group in _groups(module, arguments):
