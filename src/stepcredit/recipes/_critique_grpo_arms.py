@@ -1,0 +1,140 @@
+"""The arms of `recipes/critique_grpo`: how groups grow in each, and what is counted of them.
+
+grpo_8, grpo_16     attempts alone
+shaped, unshaped    7 attempts, and where all fail 1 refinement, with pi / (pi + .1) or the ordinary ratio
+misleading          shaped, but the critic points to a sound line and names a wrong result
+copies              what the released script does (n_prefix = -1): every attempt of a group is one refinement, eight times
+reference           shaped, but the one more attempt is the task's own solution: is it the critique, or a right sample?
+
+A refinement is one of one attempt, drawn at random, where the paper refines all and keeps one. Critiques count as generated.
+`copies` ends after a tenth of the tokens: not one bit of the weights moves (a test), so the rest would show nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from stepcredit.core import registry
+from stepcredit.core.protocols import Judge, Policy, Rng
+from stepcredit.core.rng import rng
+from stepcredit.core.tree import star
+from stepcredit.core.types import Cost, Problem, Step, Tree
+from stepcredit.judge._critics import first_mistake, misleading
+from stepcredit.recipes._critique_grpo_world import TEMPLATE, World
+from stepcredit.recipes._rl import RlArm, correct, verified_rollout
+from stepcredit.rollout._paths import extended
+from stepcredit.rollout._verified import verified
+from stepcredit.rollout.chains import chains
+from stepcredit.rollout.refine import refine, to_refine
+from stepcredit.train.grpo import Rollout, Settings
+from stepcredit.train.policy_samples import Rules
+
+KINDS = {"grpo_8": "control", "grpo_16": "control", "unshaped": "label-free", "shaped": "label-free", "misleading": "null",
+         "copies": "null", "reference": "oracle"}  # fmt: skip
+CREDIT = registry.bind("credit", "group_mean", normalize="none")
+
+
+@dataclass
+class Counted:
+    """A rollout that counts groups: all, those whose own attempts all fail, those still without a right one, refinements."""
+
+    rollout: Rollout
+    rows: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+
+    def __call__(self, problems: Sequence[Problem], policy: Policy, draw: Rng) -> Sequence[Tree]:
+        """As the rollout's."""
+        trees = self.rollout(problems, policy, draw)
+        counts = np.zeros(5, dtype=int)
+        for tree in trees:
+            own, again = by_origin(tree)
+            right = [correct(tree, leaf) for leaf in own]
+            right_again = [correct(tree, leaf) for leaf in again]
+            counts += [1, not any(right), not any(right + right_again), len(again), sum(right_again)]
+        self.rows.append(tuple(counts.tolist()))
+        return trees
+
+    def shares(self) -> dict[str, float]:
+        """Of all groups so far; of refinements that were kept, those that are right (NaN without any)."""
+        groups, failed, silent, again, right = (float(n) for n in np.sum(self.rows, axis=0))
+        return {"attempts all wrong": failed / groups, "still all wrong": silent / groups, "refined": again / groups,
+                "refinements right": right / again if again else float("nan")}  # fmt: skip
+
+
+def by_origin(tree: Tree) -> tuple[list[int], list[int]]:
+    """The leaves written behind the question, and those written behind something else."""
+    again = {leaf for leaf in tree.leaves if any(tree.steps[node].context is not None for node in tree.path(leaf))}
+    return [leaf for leaf in tree.leaves if leaf not in again], sorted(again)
+
+
+def arm_of(name: str, world: World, settings: Settings) -> tuple[RlArm, Counted]:
+    """An arm and its counts."""
+    num = {"grpo_8": 8, "grpo_16": 16}.get(name, 7)
+    verify, most = world.task.verify, settings.max_new_tokens
+    tokenizer = world.policy().tokenizer
+
+    def count(critique: str) -> int:
+        return len(tokenizer(critique, add_special_tokens=False)["input_ids"])
+
+    oracle = first_mistake(world.task.label_steps, world.correction, count=count)
+    liar = misleading(world.task.label_steps, world.falsehood, rng(world.seed, "misleading"), count=count)
+    if name in ("grpo_8", "grpo_16"):
+        rollout = verified_rollout(chains, verify, num=num, max_new_tokens=most)
+    elif name == "reference":
+        rollout = _with_reference(verified_rollout(chains, verify, num=num, max_new_tokens=most), world, tokenizer)
+    else:
+        rollout = _refining(world, liar if name == "misleading" else oracle, num, most, copies=name == "copies")
+    counted = Counted(rollout)
+    settings = replace(settings, shaping=None) if name == "unshaped" else settings
+    if name == "copies" and settings.max_generated_tokens is not None:
+        settings = replace(settings, max_generated_tokens=settings.max_generated_tokens // 10)
+    return RlArm(counted, CREDIT, settings, Rules(contexts="path")), counted
+
+
+def _refining(world: World, critic: Judge, num: int, max_new_tokens: int, copies: bool) -> Rollout:
+    def grow(problems: Sequence[Problem], policy: Policy, draw: Rng) -> list[Tree]:
+        trees = refine(problems, policy=policy, verify=world.task.verify, rng=draw, judge=critic, num=num, num_tried=1,
+                       refine="all" if copies else "all_fail", template=TEMPLATE, max_new_tokens=max_new_tokens)  # fmt: skip
+        return [copied(tree, num + 1) for tree in trees] if copies else trees
+
+    return grow
+
+
+def copied(tree: Tree, num: int) -> Tree:
+    """The group that the released script makes of a problem: its refinement, `num` times; the tree where there is none."""
+    _, again = by_origin(tree)
+    if not again:
+        return tree
+    leaf = again[0]
+    return star(tree.problem, [tree.solution(leaf)] * num, [tree.outcomes[leaf]] * num, cost=tree.cost)
+
+
+def _with_reference(rollout: Rollout, world: World, tokenizer: Any) -> Rollout:
+    """Where all attempts fail, the task's own solution is one more, its tokens counted as if they had been sampled."""
+
+    def grow(problems: Sequence[Problem], policy: Policy, draw: Rng) -> list[Tree]:
+        found = []
+        for tree in rollout(problems, policy, draw):
+            if to_refine(tree):
+                steps = reference_steps(tree.problem, tokenizer)
+                cost = Cost(generated_tokens=sum(len(step.token_ids or ()) for step in steps))
+                group = 0 if tree.group_N is None else int(tree.group_N.max()) + 1
+                tree = verified(extended(tree, [((0, group), steps, None)], cost), world.task.verify)
+            found.append(tree)
+        return found
+
+    return grow
+
+
+def reference_steps(problem: Problem, tokenizer: Any) -> list[Step]:
+    """The reference as if it had been written: a delimiter behind each line but the last, which has the end token."""
+    lines = problem.reference or ()
+    texts = [line + "\n" * (place + 1 < len(lines)) for place, line in enumerate(lines)]
+    ids = [tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    ids[-1] = (*ids[-1], tokenizer.eos_token_id)
+    context = "".join(texts)
+    return [Step(line, token_ids=own, context=None if place else context)
+            for place, (line, own) in enumerate(zip(lines, ids, strict=True))]  # fmt: skip

@@ -1,0 +1,307 @@
+"""Critique-GRPO: what the trainer makes of a refinement, the released code's defects, the arms, the whole run, its claims."""
+
+import importlib
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stepcredit.core import registry
+from stepcredit.core.rng import rng
+from stepcredit.core.tree import star
+from stepcredit.core.types import Outcome, Problem, Step
+from stepcredit.credit.group_mean import group_mean
+from stepcredit.recipes import critique_grpo as recipe
+from stepcredit.recipes._critique_grpo_arms import Counted, arm_of, by_origin, copied, reference_steps
+from stepcredit.recipes._critique_grpo_study import Plateau, plateau_test
+from stepcredit.recipes._critique_grpo_world import World
+from stepcredit.report import write_report
+from stepcredit.train._grpo import CreditLoss
+from stepcredit.train.grpo import Settings, grpo
+from stepcredit.train.policy_samples import Rules, policy_samples, without_signal
+
+CLAIMS = Path(__file__).resolve().parents[2] / "claims"
+PROBLEM = Problem("p", "3 +4 *2", answer="4", meta={"modulus": 5, "num_ops": 2})
+CONTEXT = "3 +4 *2\n3+4=1\n1*2=2\nStep 1 is wrong, it should be 2.\n"
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    plan = recipe.SIZES["quick"]
+    return World(plan.scale, 3, tmp_path_factory.mktemp("world"))
+
+
+def attempt(tokenizer, *lines, context=None):
+    """Steps as they are sampled: the last has the end token."""
+    texts = [line + "\n" * (place + 1 < len(lines)) for place, line in enumerate(lines)]
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    ids[-1].append(tokenizer.eos_token_id)
+    return [Step(line, token_ids=tuple(own), logprobs=(-0.1,) * len(own), context=None if place else context)
+            for place, (line, own) in enumerate(zip(lines, ids, strict=True))]  # fmt: skip
+
+
+def group(tokenizer):
+    """Seven wrong attempts and a right refinement."""
+    wrong = [attempt(tokenizer, "3+4=1", "1*2=2") for _ in range(7)]
+    right = attempt(tokenizer, "3+4=2", "2*2=4", context=CONTEXT)
+    return star(PROBLEM, [*wrong, right], [Outcome(0.0, False)] * 7 + [Outcome(1.0, True)])
+
+
+def test_a_refinement_is_trained_under_the_question_alone(world):
+    tokenizer = world.policy().tokenizer
+    tree = group(tokenizer)
+    rows = policy_samples([tree], group_mean([tree], normalize="none"), tokenizer, rules=Rules(contexts="path"))
+    head = tokenizer("3 +4 *2\n")["input_ids"]
+    assert len(rows) == 8 and [row.ratio for row in rows] == ["on_policy"] * 7 + ["shaped"]
+    refined = rows[-1]
+    assert refined.token_ids_T[: len(head)].tolist() == head and not refined.loss_mask_T[: len(head)].any()
+    assert "Step" not in tokenizer.decode(refined.token_ids_T)
+    # Every token behind the question is trained, the end token too: 6 for the first line, 5 for the last, and the end.
+    assert refined.loss_mask_T[len(head) :].all() and len(refined.token_ids_T) == len(head) + 12
+    assert set(refined.advantage_T[len(head) :]) == {7 / 8} and set(rows[0].advantage_T[len(head) :]) == {-1 / 8}
+    # Left as it was sampled, the row would hold the critique.
+    own = policy_samples([tree], group_mean([tree], normalize="none"), tokenizer, rules=Rules(contexts="own"))
+    assert "Step" in tokenizer.decode(own[-1].token_ids_T) and own[-1].ratio == "on_policy"
+
+
+class Ordinary:
+    """Stands where TRL's trainer stands: the loss of ordinary rows is 0, log-probabilities are given."""
+
+    loss_type, max_completion_length, current_gradient_accumulation_steps = "dr_grpo", 40, 1
+
+    def _compute_loss(self, model, inputs):
+        return torch.zeros(())
+
+    def _get_per_token_logps_and_entropies(self, model, ids_BT, mask_BT, width):
+        return model[ids_BT[:, 0]], None  # row b's ids are all b
+
+
+class Loss(CreditLoss, Ordinary):
+    shaping = 0.1
+
+
+def gradient(p_BT, advantage_BT, shaped_B, there_BT=None):
+    """d loss / d log pi, [B, T], of rows under the mixed-in loss."""
+    logprob_BT = torch.tensor(np.log(p_BT), requires_grad=True)
+    rows, width = logprob_BT.shape
+    there_BT = torch.ones(rows, width) if there_BT is None else torch.tensor(there_BT, dtype=torch.float32)
+    ids_BT = torch.arange(rows)[:, None].expand(rows, width)
+    inputs = {"prompt_ids": ids_BT[:, :1], "prompt_mask": torch.ones(rows, 1), "completion_ids": ids_BT,
+              "completion_mask": there_BT, "tool_mask": torch.ones(rows, width), "shaped": torch.tensor(shaped_B),
+              "advantages": torch.tensor(advantage_BT)}  # fmt: skip
+    Loss()._compute_loss(logprob_BT, inputs).backward()
+    return logprob_BT.grad.numpy()
+
+
+@pytest.mark.parametrize(("p", "gain"), [(0.1, 0.25), (0.001, 0.0098), (1.0, 0.0826), (0.4, 0.16)])
+def test_the_gain_of_a_shaped_token_is_largest_where_its_chance_is_gamma(p, gain):
+    """gamma pi / (pi + gamma)^2: .01 / .04 = .25;  1e-4 / .010201 = .0098;  .1 / 1.21 = .0826;  .04 / .25 = .16."""
+    found = gradient([[p]], [[1.0]], [True])[0, 0]
+    assert -found * 40 == pytest.approx(gain, abs=1e-4)
+    # Nothing is clipped: a token that is to become less likely moves as far, whatever its chance.
+    assert gradient([[p]], [[-0.5]], [True])[0, 0] * 40 == pytest.approx(gain / 2, abs=1e-4)
+
+
+def test_how_far_a_row_moves_does_not_depend_on_what_stands_beside_it():
+    """The released actor scales by the number of keys of a dict of metrics (D8); ours by rows and a constant length."""
+    beside_long = gradient([[0.1, 0.1, 0.1], [0.5, 0.5, 0.5]], [[1.0] * 3] * 2, [True, True])
+    beside_short = gradient([[0.1, 0.1, 0.1], [0.2, 0.2, 0.2]], [[1.0] * 3] * 2, [True, True], [[1, 1, 1], [1, 0, 0]])
+    beside_plain = gradient([[0.1, 0.1, 0.1], [0.5, 0.5, 0.5]], [[1.0] * 3] * 2, [True, False])
+    expected = [-0.25 / (2 * 40)] * 3
+    for found in (beside_long, beside_short, beside_plain):
+        assert found[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("shaping", [0.1, None])
+def test_the_trainers_update_is_the_gradient_of_the_loss_written_down(world, shaping):
+    """One step of plain gradient descent on TRL's trainer against autograd on the formula, weights and all."""
+    policy = world.policy()
+    tree = group(policy.tokenizer)
+    settings = Settings(num_updates=1, num_problems=1, learning_rate=0.5, max_grad_norm=1e9, max_new_tokens=40, shaping=shaping,
+                        trl={"optim": "sgd"})  # fmt: skip
+    before = {name: value.detach().clone() for name, value in policy.model.named_parameters()}
+    trained = grpo(policy, [PROBLEM], rollout=lambda problems, policy, draw: [tree], settings=settings, rules=Rules(contexts="path"),
+                   credit=registry.bind("credit", "group_mean", normalize="none"))  # fmt: skip
+    after = {name: value.detach().clone() for name, value in policy.model.named_parameters()}
+    assert trained.curve[0]["rows"] == 8 and trained.curve[0]["silent"] == 0.0
+    other = world.policy()
+    other.model.train()
+    loss = torch.zeros(())
+    for lines, advantage, is_refined in ((("3+4=1", "1*2=2"), -7 / 8, False), (("3+4=2", "2*2=4"), 7 / 8, True)):
+        head = other.tokenizer("3 +4 *2\n")["input_ids"]
+        ids = torch.tensor([head + [t for step in attempt(other.tokenizer, *lines) for t in step.token_ids]])
+        logprob_T = other.model(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[len(head) - 1 :, 0]
+        p_T = logprob_T.exp()
+        gain_T = p_T / (p_T + 0.1) if is_refined and shaping else logprob_T
+        loss = loss - advantage * gain_T.sum() / (8 * 40)
+    loss.backward()
+    moved = 0.0
+    for name, value in other.model.named_parameters():
+        step = after[name] - before[name]
+        assert torch.allclose(step, -0.5 * value.grad, atol=2e-6), name
+        moved = max(moved, float(step.abs().max()))
+    assert moved > 1e-4
+
+
+def test_a_group_of_copies_of_one_refinement_teaches_nothing(world):
+    """The released script's n_prefix = -1 makes the whole group one refinement, eight times (D6): all rewards are equal."""
+    tokenizer = world.policy().tokenizer
+    tree = copied(group(tokenizer), 8)
+    credits = group_mean([tree], normalize="none")
+    own, again = by_origin(tree)
+    assert (len(own), len(again)) == (0, 8) and without_signal([tree], credits) == (1, 1)
+    assert np.all(credits[0].values_N[list(tree.leaves)] == 0.0)
+    policy = world.policy()
+    before = [value.detach().clone() for value in policy.model.parameters()]
+    settings = Settings(num_updates=2, num_problems=1, learning_rate=1e-2, max_new_tokens=40)
+    grpo(policy, [PROBLEM], rollout=lambda problems, policy, draw: [tree], settings=settings, rules=Rules(contexts="path"),
+         credit=registry.bind("credit", "group_mean", normalize="none"))  # fmt: skip
+    assert all(torch.equal(old, new) for old, new in zip(before, policy.model.parameters(), strict=True))
+
+
+def test_no_arm_divides_by_the_deviation_of_its_group(world):
+    """The released trainer reads another flag than its script sets, and normalises (D7). With one right of eight: 7/8."""
+    arm, _ = arm_of("shaped", world, recipe.SIZES["quick"].settings)
+    (credit,) = arm.credit([group(world.policy().tokenizer)])
+    assert np.nanmax(credit.values_N) == 7 / 8 and arm.settings.shaping == 0.1 and arm.rules.contexts == "path"
+    assert arm_of("unshaped", world, recipe.SIZES["quick"].settings)[0].settings.shaping is None
+
+
+def test_groups_are_refined_where_all_fail_and_counted(world):
+    """D9: the released code refines every problem. One group of two has a right attempt."""
+    tokenizer = world.policy().tokenizer
+    solved = star(PROBLEM, [attempt(tokenizer, "3+4=2", "2*2=4")] * 8, [Outcome(1.0, True)] + [Outcome(0.0, False)] * 7)
+    counted = Counted(lambda problems, policy, draw: [group(tokenizer), solved])
+    counted([], None, rng(0))
+    assert counted.shares() == {
+        "attempts all wrong": 0.5,
+        "still all wrong": 0.0,
+        "refined": 0.5,
+        "refinements right": 1.0,
+    }
+    arm, counted = arm_of("shaped", world, recipe.SIZES["quick"].settings)
+    trees = arm.rollout(world.problems["train"], world.policy(), rng(1))
+    for tree in trees:
+        own, again = by_origin(tree)
+        failed = not any(tree.outcomes[leaf].status == "scored" and tree.outcomes[leaf].reward > 0.5 for leaf in own)
+        assert len(own) == 7 and len(again) == failed
+    assert sum(len(by_origin(tree)[1]) for tree in trees) == counted.rows[0][3] > 0
+
+
+def test_what_critiques_and_references_take_is_counted(world):
+    policy = world.policy()
+    arm, _ = arm_of("shaped", world, recipe.SIZES["quick"].settings)
+    trees = arm.rollout(world.problems["train"], policy, rng(1))
+    num_refined = sum(len(by_origin(tree)[1]) for tree in trees)
+    # "Step 1 is wrong, it should be 2." and "No step is wrong.": 10 and 5 tokens.
+    spent = sum(tree.cost.generated_tokens for tree in trees) - policy.cost.generated_tokens
+    assert 5 * num_refined <= spent <= 10 * num_refined and num_refined > 0
+    policy = world.policy()
+    arm, counted = arm_of("reference", world, recipe.SIZES["quick"].settings)
+    trees = arm.rollout(world.problems["train"], policy, rng(1))
+    assert counted.shares()["still all wrong"] == 0.0 and counted.shares()["refinements right"] == 1.0
+    spent = sum(tree.cost.generated_tokens for tree in trees) - policy.cost.generated_tokens
+    assert spent == sum(
+        len(step.token_ids) for tree in trees for leaf in by_origin(tree)[1] for step in tree.solution(leaf)
+    )
+
+
+def test_a_reference_reads_as_if_it_had_been_sampled(world):
+    tokenizer = world.policy().tokenizer
+    problem = world.problems["train"][0]
+    steps = reference_steps(problem, tokenizer)
+    ids = [token for step in steps for token in step.token_ids]
+    assert ids == [
+        *tokenizer("\n".join(problem.reference), add_special_tokens=False)["input_ids"],
+        tokenizer.eos_token_id,
+    ]
+    assert steps[0].context is not None and all(step.context is None for step in steps[1:])
+
+
+def test_both_modes_are_shown_and_a_critique_is_obeyed(world):
+    plain = [pair for pair in world.examples if "\n" not in pair[0].removesuffix("\n")]
+    again = [pair for pair in world.examples if "\n" in pair[0].removesuffix("\n")]
+    assert len(plain) == len(again) == len(world.problems["shown"])
+    named = 0
+    for context, written in again:
+        critique = context.rstrip("\n").split("\n")[-1]
+        if critique.startswith("Step"):
+            place, said = int(critique.split()[1]), critique.removesuffix(".").split()[-1]
+            assert written.split("\n")[place - 1].endswith(f"={said}")
+            named += 1
+        else:
+            assert critique == "No step is wrong." and written in context
+    assert named > len(again) / 2
+
+
+def test_correction_and_falsehood_follow_the_line_before(world):
+    steps = [Step("3+4=1"), Step("1*2=3")]
+    assert world.correction(PROBLEM, steps, 0) == "2" and world.correction(PROBLEM, steps, 1) == "2"
+    assert world.correction(PROBLEM, steps, 2) == "nothing" and world.falsehood(PROBLEM, steps, 0) == "3"
+
+
+def test_nobody_is_shown_a_critique_in_the_test(world):
+    policy, asked = world.policy(), []
+    sample = policy.sample
+    policy.sample = lambda prefixes, *given, **named: asked.extend(prefixes) or sample(prefixes, *given, **named)
+    stuck = Plateau(world.problems["train"][:2], world.problems["test"][:1])
+    found = plateau_test(world, stuck, 2, 20)(policy)
+    assert set(asked) == {problem.prompt + "\n" for problem in [*world.problems["test"], *stuck.train]}
+    assert found["train plateau, solved"].n == 2 and found["held-out plateau"].n == 1 and found["surprise"].value > 0
+    assert math.isnan(plateau_test(world, Plateau([], []), 2, 20)(policy)["held-out plateau"].value)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("critique_grpo"))
+
+
+@pytest.fixture(scope="module")
+def run(out, one_thread):
+    return recipe.critique_grpo(size="quick", seeds=(3, 4), arms=("grpo_8", "shaped"), out=out)
+
+
+@pytest.mark.slow
+def test_the_run_has_each_arm_beside_the_start_policy_and_can_be_shown(run, tmp_path):
+    rows = {row["arm"]: row for row in run["table"]["rows"]}
+    assert list(rows) == ["start", "grpo_8", "shaped"]
+    budget = recipe.SIZES["quick"].settings.max_generated_tokens
+    for name in ("grpo_8", "shaped"):
+        assert rows[name]["cost"]["generated_tokens"] >= budget and "attempts all wrong" in rows[name]["cells"]
+    assert rows["grpo_8"]["cells"]["refined"]["value"] == 0 < rows["shaped"]["cells"]["refined"]["value"]
+    write_report(run, tmp_path / "report.html")
+
+
+@pytest.mark.slow
+def test_a_second_run_reads_everything_back(run, out, monkeypatch):
+    monkeypatch.setattr(World, "policy", lambda *_: pytest.fail("a policy was made"))
+    assert str(recipe.critique_grpo(size="quick", seeds=(3, 4), arms=("grpo_8", "shaped"), out=out)) == str(run)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    [({"size": "huge"}, "size 'huge'"), ({"seeds": ()}, "one seed or more"), ({"arms": ("ppo",)}, "no arm 'ppo'; there are: grpo_8")],
+)  # fmt: skip
+def test_wrong_knobs_are_named(knobs, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        recipe.critique_grpo(**{"size": "quick", "out": str(tmp_path), **knobs})
+
+
+@pytest.mark.slow
+def test_every_claim_names_numbers_that_the_recipe_measures(run, out, monkeypatch):
+    monkeypatch.syspath_prepend(str(CLAIMS))
+    monkeypatch.delitem(sys.modules, "critique_grpo", raising=False)
+    claims = importlib.import_module("critique_grpo")
+    assert {claim.slug for claim in claims.CLAIMS} == set(claims.ARMS)
+    named = {claims.ARMS[claim.slug] for claim in claims.CLAIMS} | {claim.control for claim in claims.CLAIMS}
+    assert named == {"start", *recipe.ARMS} and {claim.metric for claim in claims.CLAIMS} <= set(recipe.COLUMNS)
+    for claim in claims.CLAIMS:
+        if {claims.ARMS[claim.slug], claim.control} == {"shaped", "grpo_8"}:
+            gap, cost = claims.measure(replace(claim, seeds=(3, 4)), size="quick", out=out)
+            assert gap.n == 2 and math.isfinite(gap.value) and cost["generated_tokens"] > 0
