@@ -33,6 +33,7 @@ from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.registry import register
 from stepcredit.core.types import Bools, Completion, Cost, Floats, Ints
 from stepcredit.policy._room import give_room
+from stepcredit.policy._score_vector import score_vectors
 from stepcredit.policy._shared_prefix import CALL_TOKENS, CALL_TOKENS_ELSEWHERE, SharedPrefixes
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -177,26 +178,13 @@ class HFPolicy:
         another is read there: all steps of an attempt, asked in one call, cost one pass.
         Raises ValueError for lists of different lengths, or a text beyond the model's positions.
         """
-        if len(prefixes) != len(continuations):
-            raise ValueError(f"{len(prefixes)} prefixes need as many continuations, got {len(continuations)}")
         start = time.perf_counter()
         out = np.zeros(len(prefixes))
-        if not prefixes:
-            return out
-        texts, start_n = token_ids(self.tokenizer, list(zip(prefixes, continuations, strict=True)))
-        too_long = [row for row, ids in enumerate(texts) if self._max_positions and len(ids) > self._max_positions]
-        if too_long:
-            raise ValueError(
-                f"text {too_long[0]} has {len(texts[too_long[0]])} tokens; the model has {self._max_positions}"
-            )
-        within_n = read_in(texts)
-        whole = np.unique(within_n)
-        asked_of: dict[int, list[int]] = {int(text): [] for text in whole}
-        for question, text in enumerate(within_n):
-            asked_of[int(text)].append(question)
+        texts, start_n, asked_of = self._asked(prefixes, continuations)
+        whole = sorted(asked_of)
         forwarded = 0
         for batch in self._by_length([len(texts[text]) for text in whole]):
-            rows = whole[batch].tolist()
+            rows = [whole[place] for place in batch]
             length = len(texts[rows[-1]])
             ids_RT = torch.zeros((len(rows), length), dtype=torch.long)
             real_RT = torch.zeros((len(rows), length), dtype=torch.long)
@@ -217,6 +205,14 @@ class HFPolicy:
         self.cost += Cost(forwarded_tokens=forwarded, seconds=time.perf_counter() - start)
         return out
 
+    @torch.inference_mode()
+    def score_vector(self, prefixes: Sequence[str], continuations: Sequence[str], *, dim: int = 64, seed: int = 0) -> Floats:  # fmt: skip
+        """Gradient of every log-probability that `logprob` gives, in the output embedding, seen in `dim` fixed random directions.
+
+        Shape [len(prefixes), dim]; `policy/_score_vector` has formula, departures and errors.
+        """
+        return score_vectors(self, prefixes, continuations, dim=dim, seed=seed)
+
     def token_ends(self, token_ids: Sequence[int]) -> list[int]:
         """Where each token of a completion ends in its text, in characters; special tokens take none.
 
@@ -229,6 +225,21 @@ class HFPolicy:
             return [int(end) for end in np.cumsum([len(piece) for piece in spelt], dtype=np.int64)]
         parts = self._texts([token_ids[: place + 1] for place in range(len(token_ids))])
         return [len(part) if text.startswith(part) else len(part.rstrip("\ufffd")) for part in parts]
+
+    def _asked(self, prefixes: Sequence[str], continuations: Sequence[str]) -> tuple[list[list[int]], Ints, dict[int, list[int]]]:  # fmt: skip
+        """Tokens of each text and where its continuation starts; the questions by the text that they are read in."""
+        if len(prefixes) != len(continuations):
+            raise ValueError(f"{len(prefixes)} prefixes need as many continuations, got {len(continuations)}")
+        texts, start_n = token_ids(self.tokenizer, list(zip(prefixes, continuations, strict=True)))
+        too_long = [row for row, ids in enumerate(texts) if self._max_positions and len(ids) > self._max_positions]
+        if too_long:
+            raise ValueError(
+                f"text {too_long[0]} has {len(texts[too_long[0]])} tokens; the model has {self._max_positions}"
+            )
+        asked_of: dict[int, list[int]] = {}
+        for question, text in enumerate(read_in(texts)):
+            asked_of.setdefault(int(text), []).append(question)
+        return texts, start_n, asked_of
 
     def _complete(self, prefix_ids: list[list[int]], prefix_R: Ints, uniform_RT: torch.Tensor,
                   stop: Sequence[str], shared: SharedPrefixes) -> list[Completion]:  # fmt: skip
