@@ -57,7 +57,9 @@ def test_a_resource_outside_the_closed_set_is_refused():
     def method(tree, *, oven: "Oven"):  # noqa: F821
         return tree
 
-    with pytest.raises(ValueError, match="resource oven is a Oven; allowed: Policy, Verifier"):
+    with pytest.raises(
+        ValueError, match="resource oven is a Oven; allowed: Policy, Verifier, Judge, Embedder, Environment"
+    ):
         registry.register("credit", paper="ours")(method)
     with pytest.raises(ValueError, match="unknown family 'oven'"):
         registry.register("oven", paper="ours")(method)

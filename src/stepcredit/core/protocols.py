@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from stepcredit.core.environment import Environment
 from stepcredit.core.types import Completion, Floats, Judgment, Outcome, Preference, Problem, Step
 
 Rng = np.random.Generator
@@ -74,6 +75,7 @@ class Task:
     sound given what stands before it, 0 where it is wrong, NaN where it cannot be read; one entry per sampled step.
     `verify` decides outcomes exactly. `observe(problem, steps)`, where a domain has it, returns the steps with what the
     environment shows after each (`tool_result`, `sampled=False`), and must not tell whether a step was allowed.
+    `environment`, where a domain has calls, answers them one turn at a time, so that a policy can play (`rollout/episodes`).
     """
 
     name: str
@@ -83,3 +85,4 @@ class Task:
     verify: Verifier
     observe: Callable[[Problem, Solution], list[Step]] | None = None
     delimiter: str = "\n"
+    environment: Environment | None = None

@@ -5,9 +5,9 @@ the file's name being the method's name; modules that start with an underscore a
 pkgutil and imported when first used, so nothing is imported, and no list edited, to know what there is.
 
 A registered function takes its data first. A keyword-only argument without default is a *resource*, known by its
-annotation from the closed set {Policy, Verifier, Judge, Embedder, Rng, Credit}; one with a default is a *knob*.
-A `Credit` resource is per tree: a function lifted by `each_tree` writes `Credit` and is given one for each tree; one
-that takes the sequence of trees itself writes `Sequence[Credit]`.
+annotation from the closed set {Policy, Verifier, Judge, Embedder, Environment, Rng, Credit}; one with a default is a
+*knob*. A `Credit` resource is per tree: a function lifted by `each_tree` writes `Credit` and is given one for each tree;
+one that takes the sequence of trees itself writes `Sequence[Credit]`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from stepcredit.core.types import Credit, Tree
 
-RESOURCES = ("Policy", "Verifier", "Judge", "Embedder", "Rng", "Credit")
+RESOURCES = ("Policy", "Verifier", "Judge", "Embedder", "Environment", "Rng", "Credit")
 FAMILIES = MappingProxyType(
     {
         "tasks": "stepcredit.tasks",
