@@ -129,13 +129,23 @@ class Resources:
         return [[Completion(f"c{k}|x") for k in range(num)] for _ in prefixes]
 
     def policy(self, name):
-        """A policy of its own for each resource, which gives every x the same probability and other characters one."""
+        """A policy of its own for each resource, which gives every x the same probability and other characters one.
+
+        An answer it finds the less likely the more x stand before it; a step's score vector belongs to its identity.
+        """
 
         def logprob(prefixes, continuations):
             self.num_calls += 1
-            return np.log(number(Step(name), "policy")) * np.array([c.count("x") for c in continuations])
+            asked = zip(prefixes, continuations, strict=True)
+            num = [c.count("x") + (p.count("x") / 8 if p.endswith("Answer: ") else 0) for p, c in asked]
+            return np.log(number(Step(name), "policy")) * np.array(num)
 
-        return SimpleNamespace(sample=self.sample, logprob=logprob)
+        def score_vector(prefixes, continuations, *, dim, seed):
+            self.num_calls += 1
+            rows = [[number(Step(c), f"score{seed}.{k}") for k in range(dim)] for c in continuations]
+            return np.array(rows).reshape(-1, dim)
+
+        return SimpleNamespace(sample=self.sample, logprob=logprob, score_vector=score_vector)
 
     def given(self, resources: dict[str, str], kinds: dict[str, str], trees: list[Tree]) -> dict[str, object]:
         """Arguments for a method's resources, by annotation; every Credit is one per tree."""

@@ -25,6 +25,12 @@ def numbers(values):
     return [None if np.isnan(v) else float(f"{v:.12g}") for v in values]
 
 
+def problem_of(row):
+    """What methods read of a problem, where a file holds it."""
+    reference = None if row.get("reference") is None else tuple(row["reference"])
+    return Problem(row["problem"], row["steps"][0]["text"], row.get("answer"), reference, row.get("meta", {}))
+
+
 def tree_of(row):
     steps = tuple(
         Step(s["text"], s.get("kind", "reason"), s.get("kind") not in ("prompt", "tool_result")) for s in row["steps"]
@@ -32,9 +38,7 @@ def tree_of(row):
     outcomes = tuple(
         None if o is None else Outcome(status=o) if isinstance(o, str) else Outcome(reward=o) for o in row["outcomes"]
     )
-    return Tree(
-        Problem(row["problem"], row["steps"][0]["text"]), steps, row["parents"], outcomes, group_N=row["groups"]
-    )
+    return Tree(problem_of(row), steps, row["parents"], outcomes, group_N=row["groups"])
 
 
 def credits_of(row):
@@ -52,7 +56,14 @@ def credits_of(row):
         return [Judgment(0.5, channel["keep"], channel) for channel in channels]
 
     def policy(nats):
-        return SimpleNamespace(logprob=lambda prefixes, texts: np.array([-nats * len(text) for text in texts]))
+        def logprob(prefixes, texts):
+            asked = zip(prefixes, texts, strict=True)
+            return np.array([-nats * (len(p) % 7 / 4 if p.endswith("Answer: ") else len(text)) for p, text in asked])
+
+        def score_vector(prefixes, texts, *, dim, seed):
+            return np.array([[np.cos(len(text) + seed + k) for k in range(dim)] for text in texts]).reshape(-1, dim)
+
+        return SimpleNamespace(logprob=logprob, score_vector=score_vector)
 
     found = {}
     for entry in registry.entries("credit"):
