@@ -13,7 +13,7 @@ from stepcredit import Completion, Cost, Credit, Judgment, Outcome, Problem, Ste
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import prompt_step, star
 
-PROBLEM = Problem("p", "2+3=?", answer="5", meta={"level": 1})
+PROBLEM = Problem("p", "2+3=?", answer="5", reference=("a0.0|xxxx", "5"), meta={"level": 1})
 SPENT = Cost(judge_calls=1, forwarded_tokens=7)
 
 

@@ -304,7 +304,8 @@ def test_a_language_model_is_probed_by_the_mean_over_the_answers_tokens():
     tree = star(problem, [[Step("3 = 7"), Step("4")], [Step("7")]], [Outcome(reward=1.0), Outcome(reward=0.0)])
     found = information_gain([tree], policy=own, beta=0.0, form="reward", alpha=1.0)[0]
     texts = ["3 +4\n", "3 +4\n3 = 7\n", "3 +4\n3 = 7\n4\n", "3 +4\n7\n"]
-    num = len(tokenizer("4 2", add_special_tokens=False)["input_ids"])  # behind the space, the answer is tokenised alone
+    # Behind the space, the answer is tokenised alone.
+    num = len(tokenizer("4 2", add_special_tokens=False)["input_ids"])
     j = np.exp(own.logprob([text + "Answer: " for text in texts], ["4 2"] * 4) / num)
     assert num > 1 and found.values_N[1:] == pytest.approx(
         [0.5 + j[1] - j[0], 0.5 + j[2] - j[1], j[3] - j[0]], abs=1e-6
