@@ -1,10 +1,10 @@
 """The arms of `recipes/critique_grpo`: how groups grow in each, and what is counted of them.
 
-grpo_8, grpo_16     attempts alone
-shaped, unshaped    7 attempts, and where all fail 1 refinement, with pi / (pi + .1) or the ordinary ratio
-misleading          shaped, but the critic points to a sound line and names a wrong result
-copies              what the released script does (n_prefix = -1): every attempt of a group is one refinement, eight times
-reference           shaped, but the one more attempt is the task's own solution: is it the critique, or a right sample?
+    grpo_8, grpo_16     attempts alone
+    shaped, unshaped    7 attempts, and where all fail 1 refinement, with pi / (pi + .1) or the ordinary ratio
+    misleading          shaped, but the critic points to a sound line and names a wrong result
+    copies              what the released script does (n_prefix = -1): every attempt of a group is one refinement, eight times
+    reference           shaped, but the one more attempt is the task's own solution: is it the critique, or a right sample?
 
 A refinement is one of one attempt, drawn at random, where the paper refines all and keeps one. Critiques count as generated.
 `copies` ends after a tenth of the tokens: not one bit of the weights moves (a test), so the rest would show nothing more.
@@ -33,7 +33,8 @@ from stepcredit.rollout.refine import refine, to_refine
 from stepcredit.train.grpo import Rollout, Settings
 from stepcredit.train.policy_samples import Rules
 
-KINDS = {"grpo_8": "control", "grpo_16": "control", "unshaped": "label-free", "shaped": "label-free", "misleading": "null",
+# The critic is an oracle.
+KINDS = {"grpo_8": "control", "grpo_16": "control", "unshaped": "oracle", "shaped": "oracle", "misleading": "null",
          "copies": "null", "reference": "oracle"}  # fmt: skip
 CREDIT = registry.bind("credit", "group_mean", normalize="none")
 
