@@ -51,9 +51,10 @@ def variants(entry: Entry) -> Iterator[Method]:
     yield replace(plain, kinds=(entry.properties["kind"],))
     hints = typing.get_type_hints(inspect.unwrap(entry.function))
     for knob, default in entry.knobs.items():
-        options = (True, False) if isinstance(default, bool) else typing.get_args(hints[knob])
+        literal = typing.get_origin(hints[knob]) is typing.Literal
+        options = (True, False) if isinstance(default, bool) else typing.get_args(hints[knob]) if literal else ()
         for option in options:
-            if option != default and not isinstance(option, type):
+            if option != default:
                 yield replace(plain, knobs={knob: option})
 
 

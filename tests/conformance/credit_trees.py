@@ -39,7 +39,8 @@ def with_tools() -> Tree:
     """Two attempts with tool results in between."""
     steps = [[Step(f"t{i}|look", kind="tool_call"), Step(f"r{i}|rows", kind="tool_result", sampled=False),
               Step(f"e{i}|5", kind="answer")] for i in range(2)]  # fmt: skip
-    return star(Problem("tools", "?"), steps, [outcome(1.0), outcome(0.0)])
+    meta = {"calls": ["t0|look"], "tools": {"look": {}}}
+    return star(Problem("tools", "?", meta=meta), steps, [outcome(1.0), outcome(0.0)])
 
 
 def restarted() -> Tree:
