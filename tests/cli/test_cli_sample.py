@@ -49,7 +49,9 @@ def said(capsys):
     return text
 
 
-@pytest.mark.parametrize("name", registry.names("rollout"))
+@pytest.mark.parametrize(
+    "name", [name for name in registry.names("rollout") if name != "episodes"]
+)  # it has its own, below
 def test_every_rollout_is_sampled_by_its_name_and_comes_back_from_the_file(name, tmp_path, capsys):
     given, out, again = (tmp_path / f"{each}.jsonl" for each in ("given", "out", "again"))
     more = ["--from", references(given, 3), *FROM[name]] if name in FROM else [*FEW, *KNOBS.get(name, [])]
@@ -62,6 +64,24 @@ def test_every_rollout_is_sampled_by_its_name_and_comes_back_from_the_file(name,
     # Nothing is verified twice: calls are the attempts that are not cut.
     if name in ("branch", "chains", "restart"):
         assert all(tree.cost.verifier_calls == len(tree.leaves) for tree in found)
+
+
+def test_episodes_are_played_in_the_environment_of_a_task_that_has_one(tmp_path, capsys):
+    out, again = tmp_path / "o.jsonl", tmp_path / "again.jsonl"
+    texts = "[s ada boss, s ada boss, s ben rival, a ada]"
+    typed = ["sample", "kg_hop", str(out), "--num_problems", "1", "--truth", "true", "--source", "policy", "--policy", "scripted",
+             "--policy.completions", texts, "--rollout", "episodes", "--rollout.num", "2", "--rollout.max_turns", "2"]  # fmt: skip
+    assert main(typed) == 0
+    (record,) = read(out)
+    tree = record.tree
+    cut, done = ([step.kind for step in tree.solution(leaf)] for leaf in tree.leaves)
+    assert cut == ["tool_call", "tool_result", "tool_call"] and done == ["tool_call", "tool_result", "answer"]
+    assert [tree.outcomes[leaf].status for leaf in tree.leaves] == ["truncated", "scored"]
+    assert np.isnan(record.credits["truth"].values_N).tolist() == [True, False, True, False, False, True, False]
+    assert write(again, read(out)) == 1 and again.read_bytes() == out.read_bytes()
+    out.unlink()
+    assert main(sample(out, *FEW, "--rollout", "episodes")) == 2 and not out.exists()
+    assert "--rollout episodes: the task chain has no environment that answers calls" in said(capsys)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +244,7 @@ def test_help_says_which_rollout_starts_from_what(capsys):
     assert main(["sample", "chain", "o.jsonl", *POLICY, "--rollout", "mcts", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert (
-        "start from problems: branch, chains, mcts." in text
+        "start from problems: branch, chains, episodes," in text
         and "go on from attempts: adaptive, bisect, restart" in text
     )
     assert "--rollout.num_searches" in text and "--from" in text and "--rollout.folder" not in text

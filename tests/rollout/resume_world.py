@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from stepcredit.core import registry
+from stepcredit.core.environment import Reply
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import merge, star
 from stepcredit.core.truth import verified
@@ -20,6 +21,8 @@ KNOBS = {
     "bisect": {"num": 3, "num_searches": 4},
     "branch": {"choose": "judge", "num_rounds": 4, "num_leaves": 4},
     "chains": {"num": 30},
+    "given": {"num": 30},
+    "episodes": {"num": 4, "choose": "judge", "num_rounds": 2, "num_leaves": 3},
     "mcts": {"num_searches": 5, "num_rollouts": 2, "root_min_children": 3},
     "refine": {"refine": "all"},
     "restart": {"num": 2},
@@ -49,7 +52,7 @@ class Slow:
 
 
 class Counted:
-    """Calls of a verifier or a judge."""
+    """Calls of a verifier, a judge or an environment."""
 
     def __init__(self, function):
         self.function, self.num_calls = function, 0
@@ -70,6 +73,12 @@ def doubt(attempts):
     return found
 
 
+def whims(episodes, draw):
+    """An environment that takes lines for thoughts and, by its own draws too, the last of them for the answer."""
+    left = [len(problem.prompt.split()) - 1 - len(steps) for problem, steps in episodes]
+    return [Reply("answer" if not num or draw.random() < 0.1 else "reason") for num in left]
+
+
 def trees_of(task, problems):
     """Of each problem a right attempt, the reference, and four of the policy's, verified."""
     policy = registry.bind("policy", "tabular", **WORLD)()
@@ -82,20 +91,20 @@ def trees_of(task, problems):
 
 
 def grown(name, *, policy, folder=None, bits=None):
-    """What the rollout grows, and the counted verifier and judge. Its arguments are read off its signature."""
+    """What the rollout grows, and the counted verifier, judge and environment. Its arguments are read off its signature."""
     task = registry.bind("tasks", "chain", **WORLD)()
     problems = task.problems(3, rng(0, "problems"))
     entry = registry.get("rollout", name)
     generator = rng(0, "grow") if bits is None else np.random.Generator(bits)
-    verify, judge = Counted(task.verify), Counted(doubt)
-    of = {"Policy": policy, "Verifier": verify, "Judge": judge, "Rng": generator}
+    verify, judge, environment = Counted(task.verify), Counted(doubt), Counted(whims)
+    of = {"Policy": policy, "Verifier": verify, "Judge": judge, "Rng": generator, "Environment": environment}
     parameters = inspect.signature(entry.function).parameters
     wanted = {each: str(what.annotation).removesuffix(" | None") for each, what in parameters.items()}
     first, *rest = wanted
     data = trees_of(task, problems) if first == "trees" else problems
     resources = {each: of[wanted[each]] for each in rest if wanted[each] in of}
     trees = entry.function(data, **resources, **KNOBS.get(name, {}), folder=folder)
-    return trees, verify, judge
+    return trees, verify, judge, environment
 
 
 def same(first, second):

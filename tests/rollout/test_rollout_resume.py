@@ -15,12 +15,16 @@ import pytest
 from resume_world import KNOBS, Slow, grown, same
 
 from stepcredit.core import registry
+from stepcredit.core.environment import Reply
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import star
 from stepcredit.core.types import Completion, Cost, Outcome, Problem, Step
+from stepcredit.policy.scripted import Scripted
+from stepcredit.rollout._folding import last_facts
 from stepcredit.rollout._log import Log, digest
 from stepcredit.rollout._resumable import KeptPolicy, _pieces
 from stepcredit.rollout.chains import chains
+from stepcredit.rollout.episodes import episodes
 from stepcredit.rollout.restart import restart
 from stepcredit.rollout.reveal import reveal
 
@@ -59,11 +63,11 @@ def test_a_killed_rollout_goes_on_to_the_trees_of_an_uninterrupted_one(name, kil
     whole, *_ = grown(name, policy=Slow())  # without a folder, each call asked at once
     before = len(lines(killed[name]))
     policy = Slow()
-    trees, verify, judge = grown(name, policy=policy, folder=str(killed[name]))
+    trees, *others = grown(name, policy=policy, folder=str(killed[name]))
     assert len(trees) == 3 and all(map(same, whole, trees))
     # Each line that is new was asked for now, and nothing else: what was kept was not asked again.
     kept = lines(killed[name])
-    assert before >= KILLED_AT and len(kept) - before == policy.num_calls + verify.num_calls + judge.num_calls > 0
+    assert before >= KILLED_AT and len(kept) - before == sum(one.num_calls for one in (policy, *others)) > 0
     # The file is the one that an uninterrupted run leaves, but for the time.
     grown(name, policy=Slow(), folder=str(tmp_path))
     assert [(row["asked"], row["answer"]) for row in map(json.loads, kept)] == [
@@ -92,15 +96,20 @@ def test_wherever_it_is_interrupted_it_ends_with_the_same_trees(name, tmp_path):
         assert all(map(same, whole, trees)) and policy.num_calls == counted.num_calls - stop
         assert len([json.loads(line) for line in lines(folder)]) == len(lines(tmp_path / "whole"))
     # A finished rollout is there, and costs no call at all.
-    trees, verify, judge = grown(name, policy=Slow(fail_after=0), folder=str(tmp_path / "whole"))
-    assert all(map(same, whole, trees)) and verify.num_calls == judge.num_calls == 0
+    trees, *others = grown(name, policy=Slow(fail_after=0), folder=str(tmp_path / "whole"))
+    assert all(map(same, whole, trees)) and not any(one.num_calls for one in others)
 
 
-def test_the_worlds_ask_verifiers_and_judges_too():
+def test_the_worlds_ask_verifiers_judges_and_environments_too():
     """The tests above would say little if nobody but the policy was asked."""
     asked = {name: grown(name, policy=Slow())[1:] for name in NAMES}
-    assert {"adaptive", "bisect", "mcts", "reveal"} <= {name for name, (verify, _) in asked.items() if verify.num_calls}
-    assert {"adaptive", "branch", "mcts"} <= {name for name, (_, judge) in asked.items() if judge.num_calls}
+    assert {"adaptive", "bisect", "mcts", "reveal"} <= {
+        name for name, (verify, *_) in asked.items() if verify.num_calls
+    }
+    assert {"adaptive", "branch", "episodes", "mcts"} <= {
+        name for name, (_, judge, _) in asked.items() if judge.num_calls
+    }
+    assert {name for name, (*_, environment) in asked.items() if environment.num_calls} == {"episodes"}
     assert set(KNOBS) <= set(NAMES)
 
 
@@ -220,6 +229,28 @@ def test_nodes_may_be_any_sequence(tmp_path):
 
     assert same(grow([range(1, 3)]), grow([[1, 2]])) and same(grow(((1, 2),)), grow([np.array([1, 2])]))
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_environment_is_not_asked_twice_even_where_it_would_answer_otherwise(tmp_path):
+    said = iter(range(100))
+
+    def moody(playing, draw):
+        return [Reply("answer") if len(steps) > 3 else Reply("tool_call", f"{next(said)}") for _, steps in playing]
+
+    def play(fold):
+        policy = Scripted(["go"] * 6, {})
+        return episodes([Problem("p", "?")], policy=policy, environment=moody, rng=rng(0), num=2, fold=fold,
+                        folder=str(tmp_path))  # fmt: skip
+
+    first, again = play(None), play(None)
+    assert all(map(same, first, again)) and [s.text for s in first[0].steps if not s.sampled][1:] == [
+        "0",
+        "2",
+        "1",
+        "3",
+    ]
+    # How it is folded is told by the function's name.
+    assert not same(play(last_facts)[0], first[0]) and len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_policy_of_another_batch_size_is_named_among_the_causes(tmp_path):

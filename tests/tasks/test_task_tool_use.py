@@ -229,7 +229,7 @@ def test_rows_are_written_as_text(text, said):
         ("calc 7 + 5", "= 12"), ("calc (7) * -5", "= -35"), ("calc 7 / 2", "= 7/2"), ("calc 7 // 2", "= 3"),
         ("calc 7 % 4", "= 3"), ("calc 12", "= 12"), ("calc 1 / 0", "ERROR division by zero"),
         ("calc 1 + 2 + 3", "ERROR more than 1 operation a call"), ("calc 2 ** 9", "ERROR cannot be read"),
-        ("calc 999999999999 * 999999999999", "ERROR number too large"), ("calc 1 +", "ERROR cannot be read"),
+        ("calc 10 * 10", "ERROR too large"), ("calc 99 * -1", "= -99"), ("calc 1 / 100", "ERROR too large"), ("calc 1 +", "ERROR cannot be read"),
         ("calc 1; 2", "ERROR cannot be read"), ("calc __import__('os')", "ERROR cannot be read"), ("calc", "ERROR cannot be read"),
         ("calc " + "(" * 90, "ERROR cannot be read"), ("calc 0777", "ERROR cannot be read"), ("calc 5 (3)", "ERROR cannot be read"),
         ("calc " + "1" * 99 + " + 1", "ERROR cannot be read"),
@@ -240,9 +240,9 @@ def test_the_calculator_is_exact_and_reads_one_operation(text, said):
     assert results(task, task.problems(1, rng(0))[0], text) == [said]
 
 
-def test_plans_of_the_calculator_stay_within_two_digits():
+def test_plans_of_the_calculator_stay_below_30():
     for problem in tool_use(backend="calculator").problems(200, rng(0)):
-        assert all(0 <= int(result) <= 99 for result in problem.meta["results"])
+        assert all(0 <= int(result) < 30 for result in problem.meta["results"])
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,13 @@ def grows_attempts(entry: Entry) -> bool:
     return next(iter(inspect.signature(entry.function).parameters)) == "trees"
 
 
+def check_environment(entry: Entry, task: Task) -> None:
+    """Raises ValueError for a rollout that plays in an environment and a task that has none."""
+    if "Environment" in roles(entry).values() and task.environment is None:
+        raise ValueError(f"--rollout {entry.name}: the task {task.name} has no environment that answers calls; allowed with "
+                         "tasks that have one, such as kg_hop, tool_use")  # fmt: skip
+
+
 def check(entry: Entry, *, from_: str | None, judge: str | None, num_problems: int | None, num_attempts: int | None,
           verify: bool) -> None:  # fmt: skip
     """Raises ValueError for options that do not go with the rollout, or with each other."""
@@ -91,7 +98,8 @@ class Writer:
     def grown(self, given: Iterator[Record], entry: Entry, knobs: Mapping[str, Any]) -> Iterator[Record]:
         """What a rollout makes of records, `CHUNK` at a time; credits stay, where new nodes have none."""
         stream = rng(self.seed, "restarts" if grows_attempts(entry) else "attempts")
-        of = {"Policy": self.policy, "Verifier": self.task.verify, "Judge": self.judge, "Rng": stream}
+        of = {"Policy": self.policy, "Verifier": self.task.verify, "Judge": self.judge, "Rng": stream,
+              "Environment": self.task.environment}  # fmt: skip
         filled = {name: of[what] for name, what in roles(entry).items() if name in entry.resources or what == "Judge"}
         while batch := list(itertools.islice(given, CHUNK)):
             trees = [record.tree for record in batch]

@@ -40,8 +40,9 @@ def notes() -> str:
     return (
         f"Rollouts that start from problems: {problems}. Rollouts that go on from attempts: {attempts}; these are the attempts "
         f"of the --from FILE, else --num_attempts chains at each problem. With a judge: {judged}; for mcts it is the value "
-        "and the process critic, for branch it needs --rollout.choose judge. Restarts are groups of their own in the tree, "
-        "as `stepcredit credit --method monte_carlo` reads them."
+        "and the process critic, for branch and episodes it needs --rollout.choose judge. Episodes are played in the "
+        "environment of a task that has one. Restarts are groups of their own in the tree, as `stepcredit credit --method "
+        "monte_carlo` reads them."
     )
 
 
@@ -108,6 +109,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
         _rollout.check(
             entry, from_=from_, judge=judge, num_problems=num_problems, num_attempts=num_attempts, verify=verify
         )
+        _rollout.check_environment(entry, task)
         with _rollout.kept_for(out, _made_from(config)) as folder:
             policy = _rollout.policy_of(knobs["policy"], threads)
             asked = None if judge is None else _scorer.load(judge, threads=threads)

@@ -1,4 +1,4 @@
-"""Trees continued from chosen nodes, and cut back to some of their leaves: what `rollout/branch` grows with.
+"""Trees continued from chosen nodes, and cut back to some of their leaves: what rollouts that branch grow with.
 
 A continuation is a path behind its node in one of the M trees of a Tree (`group_N`); nodes that were there keep their
 numbers until leaves are pruned.

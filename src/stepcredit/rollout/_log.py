@@ -67,12 +67,12 @@ class Log:
 
 
 def digest(asked: Any) -> str:
-    """The hash of what was asked. Raises TypeError for what is no text, number, list, problem or tree."""
+    """The hash of what was asked. Raises TypeError for what is no text, number, list, problem, tree or function."""
     return hashlib.sha256(json.dumps(asked, default=plain).encode()).hexdigest()[:24]
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold of NumPy's numbers, sequences, mappings and dates, and of problems and trees what tells them apart."""
+    """What JSON can hold of NumPy's numbers, sequences, mappings and dates, and what tells problems, trees and functions apart."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):
@@ -90,7 +90,9 @@ def plain(value: Any) -> Any:
         value, datetime.date | datetime.time | datetime.timedelta | Decimal
     ):  # what a Parquet file's columns, kept as meta, may hold
         return str(value)
-    raise TypeError(f"{value!r} cannot be kept in a folder: it is no number, text, list, problem or tree")
+    if hasattr(value, "__qualname__"):  # a function, which is known by its name
+        return f"{value.__module__}.{value.__qualname__}"
+    raise TypeError(f"{value!r} cannot be kept in a folder: it is no number, text, list, problem, tree or function")
 
 
 def _whole_lines(path: Path) -> Iterator[bytes] | None:

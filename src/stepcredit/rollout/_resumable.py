@@ -1,10 +1,10 @@
 """A rollout that goes on where it was killed: run again from its start, its calls answered from a file as far as it goes.
 
-    grown = rollout(what it is given, what its rng draws, what policy, verifier and judge answer)
+    grown = rollout(what it is given, what its rng draws, what policy, verifier, judge and environment answer)
 
-so the answers, and the state of the rng behind each of the policy's, are all there is to keep: the tree is the one that
-an uninterrupted run grows, with the same cost, and nothing that was answered is asked or paid again. A large call is
-asked in pieces, each kept by itself: a kill loses the piece in flight.
+so the answers, and the state of the rng behind each of the policy's and the environment's, are all there is to keep: the
+tree is the one that an uninterrupted run grows, with the same cost, and nothing that was answered is asked or paid again.
+A large call of the policy is asked in pieces, each kept by itself: a kill loses the piece in flight.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from stepcredit.core.environment import Environment, Reply
 from stepcredit.core.protocols import Judge, Policy, Rng, Solution, Verifier
 from stepcredit.core.types import Completion, Cost, Floats, Judgment, Outcome, Problem
 from stepcredit.rollout._log import Log, digest
@@ -33,9 +34,9 @@ def resumable(*, longer: Collection[str] = ()) -> Callable[[Callable[P, R]], Cal
     """Give a function its keyword `folder`: what it asked is kept there as it is answered, and the same call goes on from it.
 
     The file is named by the hash of the function's name, what it is given and the state of its rng; of knobs all but those
-    in `longer`, which say how long to go on, so that raising these goes on too. It cannot know the policy, the verifier
-    or the judge: one folder for each. They must be there again: the policy is still asked what its tokens spell. Resources
-    are told by their annotations, as in `core/registry`.
+    in `longer`, which say how long to go on, so that raising these goes on too. It cannot know the policy, the verifier,
+    the judge or the environment: one folder for each. They must be there again: the policy is still asked what its tokens
+    spell. Resources are told by their annotations, as in `core/registry`.
     With a folder the policy is asked in pieces: where it draws for all it is asked together (`policy/hf`), a call larger
     than its batch draws otherwise than without. The same folder is for one process at a time.
     Raises ValueError for a folder that is a file, and where what is kept was asked for otherwise, as by a policy with another
@@ -140,7 +141,25 @@ def _judge(judge: Judge, log: Log) -> Judge:
     return judged
 
 
-WRAPPERS: Mapping[str, Callable[[Any, Log], Any]] = {"Policy": KeptPolicy, "Verifier": _verifier, "Judge": _judge}
+def _environment(environment: Environment, log: Log) -> Environment:
+    def replied(episodes: Sequence[tuple[Problem, Solution]], rng: Rng) -> list[Reply]:
+        state = rng.bit_generator.state
+
+        def reply() -> dict[str, Any]:
+            rows = [[one.kind, one.result] for one in environment(episodes, rng)]
+            return {"replies": rows, "rng": rng.bit_generator.state}
+
+        asked = ["environment", [(problem, _texts(steps)) for problem, steps in episodes], state]
+        answer = log.answered(asked, reply)
+        rng.bit_generator.state = _like(state, answer["rng"])
+        return [Reply(*row) for row in answer["replies"]]
+
+    return replied
+
+
+WRAPPERS: Mapping[str, Callable[[Any, Log], Any]] = {
+    "Policy": KeptPolicy, "Verifier": _verifier, "Judge": _judge, "Environment": _environment,
+}  # fmt: skip
 
 
 def _made(folder: str) -> Path:

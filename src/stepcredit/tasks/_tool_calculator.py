@@ -3,7 +3,7 @@
     prompt   work 17 + 25 - 9 * 2         from left to right
     calls    calc 17 + 25 / calc 42 - 9 / calc 33 * 2
 
-Whole numbers, brackets and exact fractions; what is no formula of these is an error.
+Whole numbers, brackets and exact fractions of two digits; all else is an error.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ OPERATIONS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
 }  # fmt: skip
-MAX_LENGTH, LARGEST = 100, 10**12
-LAST = 99  # values of the plan are 0 to 99
+MAX_LENGTH = 100
+LAST, LARGEST = 29, 99  # values of a plan are 0 to 29; the display has two digits, so that a small model knows them all
 _SIGNS = "+-*"
 _CALL = re.compile(r"calc ([-+*/%() 0-9]+)")
 
@@ -31,7 +31,7 @@ _CALL = re.compile(r"calc ([-+*/%() 0-9]+)")
 def calculate(text: str, *, max_operations: int = 1) -> Fraction:
     """The exact value of a formula of whole numbers, + - * / // %, signs and brackets.
 
-    Raises ToolError for anything else, division by zero, more operations than allowed (a sign is none) and results beyond 10^12.
+    Raises ToolError for anything else, division by zero, more operations than allowed (a sign is none) and results of more than two digits.
 
     >>> calculate("7 / (2)"), calculate("1 + 2 * 3", max_operations=2)
     (Fraction(7, 2), Fraction(7, 1))
@@ -46,7 +46,7 @@ def calculate(text: str, *, max_operations: int = 1) -> Fraction:
         raise ToolError(f"more than {max_operations} operation a call")
     value = _value(tree)
     if abs(value) > LARGEST or value.denominator > LARGEST:
-        raise ToolError("number too large")
+        raise ToolError("too large")
     return value
 
 
