@@ -240,9 +240,9 @@ def test_the_calculator_is_exact_and_reads_one_operation(text, said):
     assert results(task, task.problems(1, rng(0))[0], text) == [said]
 
 
-def test_plans_of_the_calculator_stay_below_30():
+def test_plans_of_the_calculator_stay_below_20():
     for problem in tool_use(backend="calculator").problems(200, rng(0)):
-        assert all(0 <= int(result) < 30 for result in problem.meta["results"])
+        assert all(0 <= int(result) < 20 for result in problem.meta["results"])
 
 
 @pytest.mark.parametrize(

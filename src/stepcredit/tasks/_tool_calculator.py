@@ -23,7 +23,7 @@ OPERATIONS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
 }  # fmt: skip
 MAX_LENGTH = 100
-LAST, LARGEST = 29, 99  # values of a plan are 0 to 29; the display has two digits, so that a small model knows them all
+LAST, LARGEST = 19, 99  # values of a plan are 0 to 19; the display has two digits: a small model can know all numbers
 _SIGNS = "+-*"
 _CALL = re.compile(r"calc ([-+*/%() 0-9]+)")
 
@@ -78,7 +78,7 @@ def _draw(num_calls: int, size: int, rng: Rng) -> tuple[str, dict[str, Any]]:
     plan: list[list[Any]] = []
     while len(plan) < num_calls:
         sign = _SIGNS[int(rng.integers(3))]
-        operand = int(rng.integers(2, 2 + (size if sign != "*" else 4)))
+        operand = int(rng.integers(2, 2 + (size if sign != "*" else 2)))
         result = {"+": value + operand, "-": value - operand, "*": value * operand}[sign]
         if 0 <= result <= LAST:
             plan.append([sign, operand])
