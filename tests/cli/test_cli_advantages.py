@@ -126,7 +126,7 @@ def test_values_and_labels_are_refused_with_what_to_do_instead(write_lines, plai
     for method, said in (("monte_carlo", "puts a value on steps"), ("outcome_broadcast", "puts a label on steps")):
         assert main(["credit", path, str(out), "--method", method, "--write_as", "advantages"]) == 2
         error = capsys.readouterr().err
-        assert said in error and "or take a method that gives one: group_mean, " in error and "sibling" in error
+        assert all(each in error for each in (said, "or take a method that gives one: ", "group_mean, ", "sibling"))
     assert main(["credit", path, str(out), "--method", "sibling", "--tokenizer", "x"]) == 2
     assert "--tokenizer goes with --write_as advantages; this writes native" in capsys.readouterr().err
     given = ["credit", path, str(out), "--method", "sibling", "--write_as", "advantages", "--tokenizer"]

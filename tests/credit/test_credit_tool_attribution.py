@@ -8,14 +8,19 @@ import pytest
 from stepcredit import Outcome, Problem, Step, Tree
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import prompt_step, star
+from stepcredit.credit import tool_attribution as module
 from stepcredit.credit._call_checks import fits, plain
 from stepcredit.credit.group_mean import group_mean
-from stepcredit.credit.tool_attribution import preferences, tool_attribution
+from stepcredit.credit.tool_attribution import preferences
 from stepcredit.tasks.tool_use import tool_use
 
 NAN = np.nan
 PROBLEM = Problem("p", "how many?", meta={"calls": ["count a", "count b"]})
 ALL = ("reason", "tool_call", "answer", "evaluation")
+
+
+def tool_attribution(tree, correct="matches_gold", **knobs):
+    return module.tool_attribution(tree, correct=correct, **knobs)
 
 
 def call(text, result="= 3"):
@@ -112,7 +117,7 @@ def test_a_call_that_failed_is_still_due():
 def test_no_error_is_read_off_the_result():
     """Right and wrong calls alike, but what failed, or has no result, has shown nothing."""
     tree = group([["count a", "count z"], [("count a", "ERROR busy")], [("count b", None)]], [0.0, 0.0, 0.0])
-    calls = by_kind(tree, tool_attribution(tree, correct="no_error"), "tool_call")
+    calls = by_kind(tree, module.tool_attribution(tree), "tool_call")
     assert calls == [pytest.approx([4 / 3] * 2), pytest.approx([-2 / 3]), pytest.approx([-2 / 3])]
 
 

@@ -47,7 +47,7 @@ def gold_of(problem: Problem) -> Counter[str]:
     calls = problem.meta.get("calls", problem.reference)
     if not calls:
         raise ValueError(f"problem {problem.id!r} has no right calls in meta['calls'] or reference; allowed without: "
-                         "correct='no_error', correct='schema_valid', with count='sum' or count='distinct'")  # fmt: skip
+                         "correct='no_error' or 'schema_valid', with count='sum' or 'distinct'")  # fmt: skip
     return Counter(plain(str(call)) for call in calls)
 
 

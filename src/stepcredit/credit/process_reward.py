@@ -13,8 +13,8 @@ the minimum rises again). "sum" is what trainers do with dense rewards, and **pa
 their number. Under min and mean it is worth exactly 0. "prime" is PRIME's estimator, arXiv:2502.01456: sources are compared
 apart, then summed to the end; where an attempt's mean is not the group's, the difference grows with the steps left.
 Departs: by steps, where PRIME goes by tokens; no whitening, no division by the largest; PURE's baseline is others' reward a token.
-baseline="group_mean" takes the mean of all attempts, the own one too. The outcome's weight matters under every form (in PRIME's
-released code it does not); at 0 it is the rewards alone, by which PURE was hacked within 200 updates.
+baseline="group_mean" takes the mean of all attempts, the own one too. Both weights matter under every form (PRIME's released one
+changes a log alone); outcome_weight=0 is the rewards alone, by which PURE was hacked within 200 updates.
 Shared nodes: the mean over the attempts through them. A step without a reward takes no part and stays NaN.
 Raises ValueError for a credit that is an advantage or of another tree, a temperature not above 0 or without min, unknown knobs.
 Degenerate: one attempt, and attempts with equal outcomes and equal rewards under min and mean, are exactly 0; an unscored attempt

@@ -4,7 +4,8 @@
     R_action = call_weight sum_t C(call_t) + fold_weight S
     S = (L_direct - L_folded) / (L_direct + L_folded)         L: tokens the policy wrote
 
-ToolPO (DeepAgent), arXiv:2510.21618, section 3.5 (both weights 1). C is not defined there: `correct` chooses (`_call_checks`).
+ToolPO (DeepAgent), arXiv:2510.21618, section 3.5 (both weights 1). C is not defined there: `correct` chooses (`_call_checks`);
+the default needs no more than recorded results, and any call that works is right by it.
 count="sum" is the paper's and pays for every repetition of a right call; "distinct" pays for each right call once (as often as
 gold has it), "share" for their share of the gold calls, so that spam earns nothing and R_action stays in [0, 1].
 A_action is the attempt's: a bad call among good ones is reinforced with them. `per_call` gives each call its own advantage
@@ -39,7 +40,7 @@ Count = Literal["sum", "distinct", "share"]
 @register("credit", paper="arXiv:2510.21618", kind="advantage")
 @each_tree
 def tool_attribution(
-    tree: Tree, *, correct: Correct = "matches_gold", count: Count = "sum", per_call: bool = False,
+    tree: Tree, *, correct: Correct = "no_error", count: Count = "sum", per_call: bool = False,
     call_weight: float = 1.0, fold_weight: float = 1.0, kinds: tuple[str, ...] = ("tool_call",),
     normalize: Normalize = "none", prompt_end: str = "\n", delimiter: str = "\n",
 ) -> Credit:  # fmt: skip
