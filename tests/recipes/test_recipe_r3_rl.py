@@ -16,7 +16,7 @@ from stepcredit.core.tree import star, with_outcomes
 from stepcredit.core.types import Cost, Outcome, Problem, Step
 from stepcredit.recipes import _r3_rl_starts as starts
 from stepcredit.recipes import r3_rl as recipe
-from stepcredit.recipes._r3_rl_study import first_at, forgotten, log_slope, tokens_of
+from stepcredit.recipes._r3_rl_study import first_at, forgotten, log_slope, study_of, tokens_of
 from stepcredit.report import write_report
 from stepcredit.rollout._paths import extended
 from stepcredit.tasks.parities import parities
@@ -170,11 +170,26 @@ def test_the_run_has_every_arm_within_its_budget_and_can_be_shown(run, tmp_path)
 
 @needs_trl
 @pytest.mark.slow
-def test_what_is_trained_agrees_with_what_was_sampled_behind_a_start(run, out):
-    found = recipe.results("quick", (3,), [("mix", 3), ("staged", 3)], out=out)
-    for one, *_ in found.values():
-        gaps = [row["train sampling_gap"] for row in one.curve if "train sampling_gap" in row]
-        assert gaps and np.nanmax(gaps) < 1e-4  # the given prefix is the same tokens to the trainer
+def test_the_trainer_reads_a_given_prefix_as_the_policy_did(run, out):
+    from stepcredit.policy.hf import hf
+    from stepcredit.train.grpo import Settings, grpo
+
+    world = study_of(recipe.SIZES["quick"], 3, out).world
+    rollout = starts.mix(world.grow(3, 4), 0.0)  # every attempt behind one or two given lines
+    settings = Settings(num_updates=2, num_problems=4, num_mini_batches=2, max_new_tokens=13)
+    done = grpo(hf(str(world.policy)), world.problems(3)["pool"], rollout=rollout, credit=bind("credit", "group_mean", normalize="none"),
+                settings=settings)  # fmt: skip
+    # Log-probabilities at sampling and the trainer's, of the same tokens behind the same prefix.
+    assert done.curve[0]["sampling_gap"] < 1e-4 and done.curve[0]["attempts"] == 16
+    assert done.curve[0]["trained"] == done.curve[0]["tokens"]  # what was written, and none of what was given
+
+
+@needs_trl
+@pytest.mark.slow
+def test_imitation_and_then_the_prompt_is_an_arm_too(run, out):
+    found = recipe.results("quick", (3,), [("imitation+scratch", 3), ("imitation", 3)], out=out)
+    before, after = found["imitation (3)"][0], found["imitation+scratch (3)"][0]
+    assert after.curve[0]["success"] == before.estimates["success"].value and after.cost["generated_tokens"] > 0
 
 
 @needs_trl
