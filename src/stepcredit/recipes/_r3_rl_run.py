@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from stepcredit.core.stats import over_seeds
 from stepcredit.core.types import Estimate
 from stepcredit.recipes._arms import ArmResult, combined
@@ -31,7 +33,7 @@ def summary_of(found: Found, lengths: Sequence[int]) -> list[str]:
     """Sentences for the page."""
     lines = []
     for target in TARGETS:
-        told = "; ".join(f"{arm} {average(slopes(found, arm, lengths, target)):.2f}" for arm in ("scratch", "mix"))
+        told = "; ".join(f"{arm} {np.mean(slopes(found, arm, lengths, target)):.2f}" for arm in ("scratch", "mix"))
         lines.append(
             f"Doublings of the generated tokens to a success of {target} for each line more (never: the budget): {told}."
         )
@@ -47,8 +49,3 @@ def summary_of(found: Found, lengths: Sequence[int]) -> list[str]:
                 gap = paired(mix, of, "success", "difference")
                 lines.append(f"Mix minus {name}: {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}].")
     return lines
-
-
-def average(values: Sequence[float]) -> float:
-    """Their mean."""
-    return sum(values) / len(values)

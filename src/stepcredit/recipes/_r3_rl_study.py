@@ -53,8 +53,8 @@ class Study:
         if arm in UNTRAINED:
             from stepcredit.policy.hf import hf
 
-            found = test(hf(str(world.policy if arm == "start" else world.imitator(length))))
-            return ArmResult(dict(found), cost={"generated_tokens": 0.0})
+            told = test(hf(str(world.policy if arm == "start" else world.imitator(length))))
+            return ArmResult(dict(told), cost={"generated_tokens": 0.0})
         settings = Settings(
             num_updates=100 * scale.budget, num_problems=scale.num_problems, learning_rate=scale.learning_rate, kl=scale.kl,
             max_new_tokens=most_tokens(length), max_generated_tokens=budget,
