@@ -314,3 +314,30 @@ def test_a_language_model_is_probed_by_the_mean_over_the_answers_tokens():
     with_penalty = information_gain([tree], policy=own, form="reward", alpha=1.0)[0]
     assert not np.allclose(with_penalty.values_N[1:], found.values_N[1:])
     assert with_penalty.cost.forwarded_tokens > found.cost.forwarded_tokens
+
+
+def test_the_papers_token_advantages_stand_in_the_trainers_rows():
+    """A_t = Ahat w_t R_k / rbar for each token, by train/policy_samples with spread="surprise".
+
+    right: gain .4, tokens -1, -3: w = 1/4, 3/4 of R = 1.32, rbar .66. Wrong: gain .1, then -.3, one token each: R = .08 and -.24,
+    rbar -.08; Ahat +-1 / sqrt 2.
+    """
+    from stepcredit.train.policy_samples import Rules, policy_samples
+
+    steps = [[Step("a", token_ids=(5, 6), logprobs=(-1.0, -3.0))],
+             [Step("b", token_ids=(7,), logprobs=(-2.0,)), Step("c", token_ids=(8,), logprobs=(-2.0,))]]  # fmt: skip
+    tree = star(PROBLEM, steps, [Outcome(reward=1.0), Outcome(reward=0.0)])
+    told = Told({"a": 0.9, "b": 0.6, "c": 0.3})
+    found = credit(tree, told, epsilon=0.0)
+    by_hand = np.sqrt(0.5) * np.array([1.32 / 0.66, -0.08 / -0.08, -0.24 / 0.08])
+    assert found.values_N[1:] == pytest.approx(by_hand)
+
+    def characters(texts, add_special_tokens=True, verbose=True):
+        return {"input_ids": [[1] * add_special_tokens + list(map(ord, text)) for text in texts]}
+
+    characters.bos_token_id = characters.eos_token_id = 1
+    one, other = policy_samples([tree], [found], characters, rules=Rules(spread="surprise"))
+    shares = surprise_weights([-1.0, -3.0])
+    assert one.advantage_T[-2:] == pytest.approx(by_hand[0] * shares) and other.advantage_T[-2:] == pytest.approx(
+        by_hand[1:]
+    )
