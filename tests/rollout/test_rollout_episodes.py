@@ -1,5 +1,7 @@
 """episodes: turns and their results, stars and trees of them, folds, and that steps are the tokens the policy was given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,8 @@ from stepcredit.core.truth import verified
 from stepcredit.core.types import Completion, Cost, Credit, Judgment, Problem, Record, Step
 from stepcredit.policy.hf import HFPolicy
 from stepcredit.policy.scripted import Scripted
-from stepcredit.rollout._folding import last_facts
+from stepcredit.rollout._folding import Folding, folded, last_facts, segments
+from stepcredit.rollout._writing import Writing
 from stepcredit.rollout.episodes import episodes
 from stepcredit.train.policy_samples import Rules, policy_samples
 from stepcredit.train.tiny import build_tokenizer, tiny_config
@@ -312,6 +315,23 @@ def test_each_segment_is_a_row_under_its_own_prompt(tokenizer):
         "get a\nget none\nget none\n",
         "hm\na x\n",
     ]
+
+
+@pytest.mark.parametrize(("after", "num_segments"), [(10, 4), (20, 3), (99, 1)])
+def test_a_demonstration_is_folded_as_an_episode_would_be(tokenizer, after, num_segments):
+    """Tokens before each turn, unfolded: 3, 9, 14, 20, 22, 28; two facts behind the prompt are 15.
+
+    Limit 20: 22 is folded to 15, and so is the 21 after it. Limit 10: 14 to one fact, 9; the 15 after that is two facts as it
+    stands; 17, with the thought, and the 21 after it are folded to 15.
+    """
+    (tree,) = play(Typist(["get a", "get none", "get b", "hm", "get a", "a x"], tokenizer), fold_after=after)
+    played, writing = list(tree.solution(tree.leaves[0])), Writing()
+    plain = [replace(step, context=None) for step in played]
+    assert folded(PROBLEM, plain, Folding(after, last_facts), writing, tokenizer) == played
+    credit = Credit(np.ones(tree.num_nodes), "advantage", np.ones(tree.num_nodes), "test")
+    rows = policy_samples([tree], [credit], tokenizer, rules=Rules(contexts="own"))
+    assert [tokenizer.decode(row.token_ids_T[1:]) for row in rows] == segments(PROBLEM, played, writing)
+    assert len(rows) == num_segments
 
 
 def test_how_it_is_folded_is_a_function_and_the_environment_knows_the_whole_path(tokenizer):

@@ -7,7 +7,7 @@ it whose context is None continue the segment, each behind the text of those bef
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -83,3 +83,25 @@ class Folding:
             return here.text
         memory = self.fold(problem, steps)
         return problem.prompt + writing.prompt_end + "".join(line + writing.delimiter for line in memory)
+
+
+def folded(
+    problem: Problem, steps: Sequence[Step], folding: Folding, writing: Writing, tokenizer: Any = None
+) -> list[Step]:
+    """An episode that was written without folds, such as a demonstration, with the contexts that folding would have given it."""
+    here, found = Standing.at(writing.prefix(problem, ()), tokenizer), list[Step]()
+    for step in steps:
+        text = folding.text(problem, found, here, writing) if step.sampled else here.text
+        found.append(step if text == here.text else replace(step, context=text))
+        here = here.behind(found[-1:], writing, tokenizer)
+    return found
+
+
+def segments(problem: Problem, steps: Sequence[Step], writing: Writing) -> list[str]:
+    """The text of each segment of a path, from its start on: what a policy is fitted to where episodes are folded."""
+    found = [writing.prefix(problem, ())]
+    for step in steps:
+        if step.context is not None:
+            found.append(step.context)
+        found[-1] += step.text + writing.delimiter
+    return found

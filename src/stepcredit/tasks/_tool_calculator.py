@@ -1,7 +1,7 @@
 """The calculator of `tasks/tool_use`: one operation a call, exact, read with `ast` and never evaluated by Python.
 
-    prompt   work 17 + 25 - 9 * 2         from left to right
-    calls    calc 17 + 25 / calc 42 - 9 / calc 33 * 2
+    prompt   work 17 - 9 + 2 * 2          from left to right
+    calls    calc 17 - 9 / calc 8 + 2 / calc 10 * 2
 
 Whole numbers, brackets and exact fractions of two digits; all else is an error.
 """
