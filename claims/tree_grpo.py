@@ -1,0 +1,45 @@
+"""Tree-GRPO at equal and at a quarter of the tokens: deep look-ups, and one hop as the control where it should vanish.
+
+Tree-GRPO (arXiv:2509.21240; Qwen2.5-3B, multi-hop question answering) reports 36.8 at a budget of 4 chains a prompt against 31.8 of
+chains at 4 and 33.9 at 16; both advantages 36.8, inter alone 33.8, intra alone collapses; single-hop gains are small.
+Departures: `recipes/tree_grpo`, whose EXPECTATION was written before these seeds.
+"""
+
+from __future__ import annotations
+
+from _claim import Claim
+
+from stepcredit.core.types import Estimate
+
+SEEDS = (720, 721, 722, 723, 724)
+BUDGET = "recipes/tree_grpo --size small: equal generated tokens an arm, as measured; chains x4 four times as many"
+PAPER = "arXiv:2509.21240"
+BOTH, CHAINS, X4, DEEP, ONE = "tree, inter + intra", "chains", "chains x4", "three hops", "one hop"
+CLAIMS = (
+    Claim("tree_above_chains", PAPER, "At equal tokens, three hops: trees of episodes with both advantages learn more than chains.",
+          CHAINS, "success", "above (paper: 36.8 against 31.8)", SEEDS, BUDGET),
+    Claim("tree_at_a_quarter", PAPER, "Three hops: trees are no worse than chains at four times their tokens, to within .03.",
+          X4, "success", "above -.03 (paper: 36.8 against 33.9)", SEEDS, BUDGET, -0.03),
+    Claim("tree_vanishes_at_one_hop", PAPER, "At one hop, where a tree has nothing to share, it is still above chains.",
+          CHAINS, "success", "not above: the control", SEEDS, BUDGET),
+    Claim("both_above_inter", PAPER, "Both advantages learn more than the one between trees alone, three hops.",
+          "tree, inter", "success", "above (paper: 36.8 against 33.8)", SEEDS, BUDGET),
+    Claim("both_above_intra", PAPER, "Both advantages learn more than the one inside a tree alone, three hops.",
+          "tree, intra", "success", "above (paper: intra alone collapses)", SEEDS, BUDGET),
+    Claim("siblings_level_with_both", "arXiv:2506.11902", "Advantages among siblings learn no less than both, to within .03, three hops.",
+          BOTH, "success", "above -.03", SEEDS, BUDGET, -0.03),
+)  # fmt: skip
+
+
+def measure(claim: Claim, size: str = "small", out: str = "runs/tree_grpo") -> tuple[Estimate, dict[str, float]]:
+    """The claim's difference, paired by seed, with a t-interval over seeds; and the mean cost of its arm."""
+    from stepcredit.recipes._rl import mean_cost, paired
+    from stepcredit.recipes.tree_grpo import results
+
+    world = ONE if claim.slug == "tree_vanishes_at_one_hop" else DEEP
+    arm = "tree, siblings" if claim.slug == "siblings_level_with_both" else BOTH
+    found = results(size, claim.seeds, [world], [arm, claim.control], out=out)[world]
+    gap = paired(
+        found[arm], found[claim.control], claim.metric, f"{claim.metric}, {arm} minus {claim.control} ({world})"
+    )
+    return gap, mean_cost(found[arm])

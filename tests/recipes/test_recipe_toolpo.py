@@ -1,0 +1,52 @@
+"""ToolPO against success alone: the study runs, and where it trains is not where it is tested."""
+
+import importlib.util
+
+import pytest
+
+from stepcredit.core.rng import rng
+from stepcredit.recipes.toolpo import CREDITS, KINDS, SIZES, WHERE, toolpo
+from stepcredit.report._check import check_run
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL, the extra rl, is not installed"),
+]
+
+
+@pytest.mark.slow
+def test_every_arm_runs_and_says_what_success_was_before(tmp_path):
+    run = toolpo(size="quick", out=str(tmp_path))
+    check_run(run)
+    assert len(run["table"]["rows"]) == len(SIZES["quick"].arms) == 4
+    assert all("success on the unreliable tool 0." in line and " to 0." in line for line in run["summary"])
+    assert run["curves"]["success against generated tokens"]["x"][-1] > 0
+
+
+def test_the_simulator_is_clean_and_the_test_is_not():
+    world = SIZES["small"].world
+    assert world.made().name == "tool_use" and dict(world.knobs)["real"] == 0.3
+    simulator = world.made(**WHERE["in the simulator"])
+    (problem,) = simulator.problems(1, rng(0))
+    steps = simulator.demonstrate(problem, rng(1))
+    assert not any(step.text == "ERROR busy" for step in steps)
+
+
+def test_attribution_differs_from_the_shared_reward_on_answers_alone():
+    from stepcredit import Outcome, Problem, Step
+    from stepcredit.core.tree import star
+
+    problem = Problem("p", "?", "7", meta={"calls": ["get 3", "get 4"]})
+    good = [Step("get 3", "tool_call"), Step("= 4", "tool_result", sampled=False), Step("answer 9", "answer")]
+    bad = [Step("get 9", "tool_call"), Step("= 1", "tool_result", sampled=False), Step("answer 7", "answer")]
+    tree = star(problem, [good, bad], [Outcome(0.0), Outcome(1.0)])
+    # Success: -1/2, +1/2. Right calls: 1 of 2 and none, so +1/4 and -1/4 on the calls alone.
+    assert CREDITS["toolpo"](tree).values_N[[1, 3, 4, 6]].tolist() == [-0.25, -0.5, 0.25, 0.5]
+    assert CREDITS["all tokens"](tree).values_N[[1, 3, 4, 6]].tolist() == [-0.25, -0.25, 0.25, 0.25]
+    assert CREDITS["success"](tree).values_N[[1, 3, 4, 6]].tolist() == [-0.5, -0.5, 0.5, 0.5]
+    assert set(KINDS.values()) == {"label-free", "control"}
+
+
+def test_wrong_names_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no arm 'toolpo'; there are: success, on the tool"):
+        toolpo(size="quick", arms=["toolpo"], out=str(tmp_path))
