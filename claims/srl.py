@@ -1,0 +1,52 @@
+"""Supervised reinforcement learning where outcomes are silent: untouched seeds, equal generated tokens, paired by seed.
+
+SRL (arXiv:2510.25992; 7 B) reports, as means over four benchmarks: base 24.6, SFT 16.6, RLVR 24.5, SRL 27.6, SRL then RLVR 28.3;
+without dynamic sampling 24.7; similarity of the whole solution 25.9. Here a policy of 10^5 parameters on chains it loses its way
+in. Departures: `recipes/srl`, whose EXPECTATION was written before these seeds.
+"""
+
+from __future__ import annotations
+
+from _claim import Claim
+
+from stepcredit.core.types import Estimate
+
+SEEDS = (950, 951, 952, 953, 954)
+BUDGET = "recipes/srl --size small: every arm stops at the same generated tokens, dropped groups counted; SFT at equal updates"
+PAPER = "arXiv:2510.25992"
+CLAIMS = (
+    Claim("srl_above_rlvr", PAPER, "SRL is right on more hard problems than RLVR.", "rlvr", "hard", "above", SEEDS, BUDGET),
+    Claim("srl_rlvr_above_base", PAPER, "RLVR is right on more hard problems than the start policy.", "base", "hard",
+          "two-sided: level, as no attempt is right", SEEDS, BUDGET),
+    Claim("srl_then_rlvr_above_srl", PAPER, "SRL then RLVR, half of the tokens each, is right on more hard problems than SRL.",
+          "srl", "hard", "above", SEEDS, BUDGET),
+    Claim("srl_above_srl_all", PAPER, "SRL is right on more hard problems with dynamic sampling than without.", "srl all", "hard",
+          "two-sided: dropped groups are paid for", SEEDS, BUDGET),
+    Claim("srl_above_srl_whole", PAPER, "SRL a step at a time is right on more hard problems than similarity of whole solutions.",
+          "srl whole", "hard", "above", SEEDS, BUDGET),
+    Claim("srl_above_sft", PAPER, "SRL is right on more hard problems than SFT on the same traces.", "sft", "hard",
+          "two-sided: a policy from scratch learns traces readily", SEEDS, BUDGET),
+    Claim("srl_sft_below_base_on_easy", PAPER, "SFT on the expert's traces loses accuracy on easy problems.", "sft", "easy",
+          "two-sided: nothing was expected", SEEDS, BUDGET),
+)  # fmt: skip
+# What each claim subtracts: (arm, arm it is compared with). The last is base minus SFT, so that "holds" is a loss.
+ROWS = {
+    "srl_above_rlvr": ("srl", "rlvr"),
+    "srl_rlvr_above_base": ("rlvr", "base"),
+    "srl_then_rlvr_above_srl": ("srl -> rlvr", "srl"),
+    "srl_above_srl_all": ("srl", "srl all"),
+    "srl_above_srl_whole": ("srl", "srl whole"),
+    "srl_above_sft": ("srl", "sft"),
+    "srl_sft_below_base_on_easy": ("base", "sft"),
+}
+
+
+def measure(claim: Claim, size: str = "small", out: str = "runs/srl") -> tuple[Estimate, dict[str, float]]:
+    """The claim's difference, paired by seed, with a t-interval over seeds; and the mean cost of the first arm."""
+    from stepcredit.recipes._rl import mean_cost, paired
+    from stepcredit.recipes.srl import results
+
+    first, second = ROWS[claim.slug]
+    found = results(size, claim.seeds, [first, second], out=out)
+    unit = f"{claim.metric}, {first} minus {second}"
+    return paired(found[first], found[second], claim.metric, unit), mean_cost(found[first])
