@@ -25,7 +25,9 @@ def rollout(chosen, policy, draw):
 
 
 policy = hf(sys.argv[1])
-settings = Settings(num_updates=3, num_problems=2, learning_rate=0.05, max_new_tokens=8, trl={"optim": "sgd"})
-grpo(policy, problems, rollout=rollout, credit=bind("credit", "group_mean", normalize="none"), settings=settings)
+settings = Settings(
+    num_updates=9, max_generated_tokens=150, num_problems=2, learning_rate=0.05, max_new_tokens=8, trl={"optim": "sgd"}
+)
+done = grpo(policy, problems, rollout=rollout, credit=bind("credit", "group_mean", normalize="none"), settings=settings)
 total = sum(float(p.detach().double().abs().sum()) for p in policy.model.parameters())
-print(f"RANK {os.environ['RANK']} {seen[0]} {total!r}", flush=True)
+print(f"RANK {os.environ['RANK']} {seen[0]} {total!r} {len(done.curve)}", flush=True)

@@ -76,8 +76,8 @@ def episodes(problems, policy, draw):
     return found
 
 
-def by_hand(policy, samples, length):
-    """-1 / (rows x length) sum over trained tokens of A_t grad log pi(t), by a plain pass a row."""
+def by_hand(policy, samples, attempts, length):
+    """-1 / (attempts x length) sum over trained tokens of A_t grad log pi(t), by a plain pass a row."""
     policy.model.zero_grad()
     loss = 0.0
     for sample in samples:
@@ -85,8 +85,7 @@ def by_hand(policy, samples, length):
         logprob_T = policy.model(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
         mask_T = torch.from_numpy(sample.loss_mask_T[1:].copy())
         loss = loss - (logprob_T * torch.from_numpy(sample.advantage_T[1:].copy()).float() * mask_T).sum()
-    rows = len(samples) + len(samples) % 2
-    (loss / rows / length).backward()
+    (loss / attempts / length).backward()
     gradient = torch.cat([p.grad.flatten().clone() for p in policy.model.parameters()])
     policy.model.zero_grad()
     return gradient
@@ -107,7 +106,10 @@ def test_an_update_is_the_policy_gradient_of_the_rows(folder, rollout):
     moved = weights(policy) - before
     other = hf(folder)
     samples = policy_samples(seen, MEAN(seen), other.tokenizer)
-    assert torch.allclose(moved, -0.5 * by_hand(other, samples, 8), atol=2e-6) and moved.abs().max() > 1e-4
+    assert (
+        torch.allclose(moved, -0.5 * by_hand(other, samples, sum(len(tree.leaves) for tree in seen), 8), atol=2e-6)
+        and moved.abs().max() > 1e-4
+    )
 
 
 def test_log_probabilities_are_those_of_sampling_under_every_folds_own_prompt(folder):
@@ -127,6 +129,56 @@ def test_a_text_that_the_policy_was_given_otherwise_shows_as_a_gap(folder):
     settings = Settings(num_updates=2, num_problems=2, num_iterations=2, learning_rate=0.0, max_new_tokens=8)
     done = grpo(hf(folder), PROBLEMS, rollout=told_otherwise, credit=MEAN, settings=settings)
     assert done.curve[0]["sampling_gap"] > 1e-3
+
+
+def test_a_fold_that_tells_the_path_again_changes_no_update(folder):
+    """The rows an attempt is laid out in are no matter: a context that is the path's own text cuts a row in two, and no more."""
+    moved = []
+    for cut in (False, True):
+        policy = hf(folder)
+        before = weights(policy)
+
+        def rollout(problems, own, draw, cut=cut):
+            found = []
+            for problem in problems:
+                attempts = []
+                for text in ("0", "1"):
+                    ids = own.tokenizer(text, add_special_tokens=False)["input_ids"]
+                    line = own.tokenizer("\n", add_special_tokens=False)["input_ids"]
+                    first, second = (*ids, *line), tuple(ids)
+                    context = f"{problem.prompt}\n{text}\n" if cut else None
+                    attempts.append([Step(text, token_ids=first), Step(text, token_ids=second, context=context)])
+                found.append(star(problem, attempts, [Outcome(1.0), Outcome(0.0)]))
+            return found
+
+        settings = Settings(
+            num_updates=1, num_problems=2, learning_rate=0.5, max_grad_norm=1e9, max_new_tokens=8, trl=SGD
+        )
+        grpo(policy, PROBLEMS, rollout=rollout, credit=MEAN, settings=settings)
+        moved.append(weights(policy) - before)
+    assert torch.allclose(*moved, atol=2e-6) and moved[0].abs().max() > 1e-4
+
+
+def test_other_losses_are_refused_where_a_row_is_no_attempt(folder):
+    settings = Settings(num_updates=1, num_problems=2, learning_rate=0.0, max_new_tokens=8, loss="grpo")
+    grpo(hf(folder), PROBLEMS, rollout=chains(), credit=MEAN, settings=settings)
+    with pytest.raises(ValueError, match="loss 'grpo' averages over rows, and here attempts share steps or fold"):
+        grpo(hf(folder), PROBLEMS, rollout=episodes, credit=MEAN, settings=settings)
+
+
+def test_a_rollout_without_outcomes_is_refused(folder):
+    def unverified(problems, policy, draw):
+        return rollout_chains(problems, policy=policy, rng=draw, num=2, max_new_tokens=8)
+
+    settings = Settings(num_updates=1, num_problems=2, max_new_tokens=8, wrong=())
+    with pytest.raises(ValueError, match="have no outcomes: verify their leaves"):
+        grpo(hf(folder), PROBLEMS, rollout=lambda *given: [star(t.problem, [t.solution(n) for n in t.leaves]) for t in unverified(*given)],
+             credit=MEAN, settings=settings)  # fmt: skip
+
+
+def test_narrow_weights_are_refused(folder):
+    with pytest.raises(ValueError, match=r"weights are torch\.bfloat16: updates at small rates vanish"):
+        grpo(hf(folder, dtype="bfloat16"), PROBLEMS, rollout=chains(), credit=MEAN, settings=Settings(num_problems=2))
 
 
 def test_groups_without_signal_move_nothing_and_are_counted(folder):
@@ -185,7 +237,7 @@ def test_a_shaped_row_has_the_gradient_of_its_shaped_ratio(folder):
         weight_T = torch.from_numpy((sample.advantage_T * sample.loss_mask_T)[1:].copy()).float()
         pi_T = logprob_T.exp()
         ratio_T = pi_T / (pi_T + 0.1) if sample.ratio == "shaped" else logprob_T
-        loss = loss - (ratio_T * weight_T).sum() / len(samples) / 8
+        loss = loss - (ratio_T * weight_T).sum() / 4 / 8  # four attempts
     loss.backward()
     gradient = torch.cat([p.grad.flatten() for p in other.model.parameters()])
     moved = weights(policy) - before
@@ -278,6 +330,7 @@ def test_a_value_is_no_advantage(folder):
 
 def test_settings_out_of_range_are_refused():
     for given, says in (({"clip": 1.5}, "clip 1.5"), ({"num_updates": 0}, "num_updates is 0"), ({"shaping": 0.0}, "shaping"),
-                        ({"loss": "ppo"}, "loss is 'ppo'"), ({"num_problems": 2, "num_mini_batches": 3}, "do not split")):  # fmt: skip
+                        ({"loss": "ppo"}, "loss is 'ppo'"), ({"clip_high": 0.0}, "clip_high is 0"), ({"max_generated_tokens": -5}, "max_gen"),
+                        ({"loss": "cispo"}, "largest ratio"), ({"trl": {"use_vllm": True}}, "generation='trl'"), ({"num_problems": 2, "num_mini_batches": 3}, "do not split")):  # fmt: skip
         with pytest.raises(ValueError, match=says):
             Settings(**given)

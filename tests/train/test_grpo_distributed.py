@@ -44,8 +44,9 @@ def test_groups_are_whole_on_a_process_and_weights_agree(tmp_path):
     said = sorted(line.split(maxsplit=2) for line in done.stdout.splitlines() if line.startswith("RANK"))
     assert len(said) == 2, done.stderr[-2000:]
     (_, _, first), (_, _, second) = said
-    groups, totals = zip(*(one.rsplit(" ", 1) for one in (first, second)), strict=True)
-    assert totals[0] == totals[1]
+    groups, totals, batches = zip(*(one.rsplit(" ", 2) for one in (first, second)), strict=True)
+    assert totals[0] == totals[1] and batches[0] == batches[1]
+    assert 1 < int(batches[0]) < 9  # the budget is of both together, and ends both
     assert not set(ids_of(groups[0])) & set(ids_of(groups[1]))
 
 

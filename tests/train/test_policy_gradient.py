@@ -67,18 +67,18 @@ def test_the_group_mean_is_the_policy_gradient_up_to_its_length():
         assert np.allclose(found, factor * exact_gradient(), atol=1e-12)
 
 
-def test_siblings_in_a_tree_are_the_policy_gradient_where_each_attempt_counts_a_step():
-    method, total, once = bind("credit", "sibling", leave_one_out=True), 0.0, 0.0
+def test_siblings_in_a_tree_are_the_policy_gradient_where_branches_weigh_what_they_stand_for():
+    """An "a" ends its branch, the others go on twice: leaves are not what a branch stands for."""
+    method, total = bind("credit", "sibling", leave_one_out=True), {"branches": 0.0, "once": 0.0, "descendants": 0.0}
     for tree, chance in trees():
-        credit = method(tree)
-        # An "a" has no continuations, so that its branch holds one attempt, not two: weigh branches, not leaves.
-        branch_N = np.array([0.0] + [0.5 if tree.parent_N[n] == 0 else 0.25 for n in range(1, tree.num_nodes)])
-        weighed = Credit(np.where(np.isnan(credit.values_N), np.nan, credit.values_N), "advantage",
-                         np.where(np.isnan(credit.values_N), 0.0, branch_N), "sibling")  # fmt: skip
-        total += chance * gradient_of(policy_samples([tree], [weighed], Characters()))
-        once += chance * gradient_of(policy_samples([tree], [credit], Characters(), rules=Rules(shared="once")))
-    assert np.allclose(total, exact_gradient(), atol=1e-12)
-    assert not np.allclose(once / np.linalg.norm(once), exact_gradient() / np.linalg.norm(exact_gradient()), atol=0.01)
+        for shared in total:
+            samples = policy_samples([tree], [method(tree)], Characters(), rules=Rules(shared=shared))
+            total[shared] += chance * gradient_of(samples) / (len(tree.leaves) if shared == "branches" else 1)
+    exact = exact_gradient()
+    assert np.allclose(total["branches"], exact, atol=1e-12)
+    for shared in ("once", "descendants"):  # other directions
+        along = total[shared] @ exact / np.linalg.norm(total[shared]) / np.linalg.norm(exact)
+        assert along < 0.999, shared
 
 
 def test_splitting_over_a_steps_tokens_is_another_gradient():

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from stepcredit import Credit, Outcome, Problem, Step, Tree
+from stepcredit import Cost, Credit, Outcome, Problem, Step, Tree
 from stepcredit.core.tree import prompt_step, star
 from stepcredit.credit.group_mean import group_mean
-from stepcredit.train.policy_samples import Rules, grouped, policy_samples, without_signal
+from stepcredit.train.groups import grouped
+from stepcredit.train.policy_samples import Rules, policy_samples, without_signal
 
 PROBLEM = Problem("p", "ask")
 
@@ -130,6 +131,24 @@ def test_it_weighs_once_as_often_as_it_is_shared_or_as_the_credit_says():
     assert first == {"once": 0.5, "descendants": 1.0, "credit": 1.5}
 
 
+def test_branches_weigh_what_they_stand_for():
+    # Three credited attempts: the root's two branches stand for 3/2 each, the first's two for 3/4.
+    tree = branching()
+    rows = policy_samples([tree], [advantages(tree, 1.0, 1.0, 1.0, 1.0)], Characters(), rules=Rules(shared="branches"))
+    assert [a for row in rows for _, a in trained(row)][::2] == [1.5, 0.75, 0.75, 1.5]
+
+
+def test_attempts_without_credit_weigh_nothing():
+    tree = branching()
+    credit = Credit([np.nan, 0.5, 0.5, np.nan, -0.5], "advantage", [0, 1, 1, 0, 1], "made_up")
+    for shared, first in (
+        ("descendants", 0.5),
+        ("branches", 0.5),
+    ):  # one of two below is credited; of two credited, half
+        rows = policy_samples([tree], [credit], Characters(), rules=Rules(shared=shared))
+        assert trained(rows[0])[0] == ("s", first)
+
+
 def test_a_fold_is_a_row_under_its_own_prompt():
     attempt = [wrote("one"), wrote("two", context="ask, folded\n"), shown("r"), wrote("three")]
     tree = star(PROBLEM, [attempt], [Outcome(reward=1.0)])
@@ -169,6 +188,18 @@ def test_a_group_is_a_problem_with_its_given_prefix():
     assert joined.parent_N.tolist() == [-1, 0, 1, 2, 2] and joined.group_N[3] != joined.group_N[4]
     # Together they have a baseline; apart each would be a group of one, worth nothing.
     assert group_mean(joined, normalize="none").values_N[3:].tolist() == [0.5, -0.5]
+
+
+def test_a_tree_whose_attempts_start_in_several_places_is_taken_apart():
+    """As files of mixed starts are joined: each attempt with its own copy of what it was given."""
+    behind, alone = [Step("g", sampled=False)], []
+    attempts = [[*behind, wrote("x")], [*alone, wrote("y")], [*behind, wrote("z")]]
+    tree = star(PROBLEM, attempts, [Outcome(1.0), Outcome(0.0), Outcome(1.0)], cost=Cost(generated_tokens=6))
+    first, second = grouped([tree])
+    assert [step.text for step in first.steps] == ["ask", "g", "x", "z"] and first.parent_N.tolist() == [-1, 0, 1, 1]
+    assert [step.text for step in second.steps] == ["ask", "y"]
+    assert group_mean(first).values_N[2:].tolist() == [0.0, 0.0]  # both right: no baseline from the other start
+    assert (first.cost.generated_tokens, second.cost.generated_tokens) == (6, 0)
 
 
 def test_problems_of_merged_datasets_never_share_a_group():

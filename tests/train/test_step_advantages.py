@@ -5,6 +5,7 @@ import pytest
 
 from stepcredit import Credit, Outcome, Problem, Step
 from stepcredit.core.tree import star
+from stepcredit.train.policy_samples import without_signal
 from stepcredit.train.step_advantages import step_advantages
 
 PROBLEM = Problem("p", "?")
@@ -35,6 +36,12 @@ def test_summed_rewards_are_one():
     tree = tree_of(1, 7)
     advantage_N = step_advantages(tree, rewards(tree, *[0.9] * 8), returns="sum")
     assert advantage_N[1] == pytest.approx(-2.7) and advantage_N[2] == pytest.approx(2.7)
+
+
+def test_groups_without_signal_are_counted_by_the_advantages_that_are_trained():
+    tree = tree_of(1, 2)
+    credit = rewards(tree, 0.5, 0.5, 0.5)
+    assert without_signal([tree], [credit]) == (1, 1) and without_signal([tree], [credit], "sum") == (0, 1)
 
 
 def test_one_attempt_carries_nothing():

@@ -84,7 +84,7 @@ def write(out: str, records: Iterable[Record], name: str, rules: Rules, tokenize
     def written() -> Iterator[dict[str, Any]]:
         nonlocal silent, known
         for record in records:
-            num_silent, num_known = without_signal([record.tree], [record.credits[name]])
+            num_silent, num_known = without_signal([record.tree], [record.credits[name]], rules.returns)
             silent, known = silent + num_silent, known + num_known
             yield from rows(record, name, rules, loaded, as_json=parquet)
 

@@ -46,10 +46,15 @@ def train_arm(
     """Train from `policy_folder`, test before, every `every` updates, and after; the last test is the arm's estimates.
 
     `curve` holds a row a batch of the trainer, those at which it was tested with the test's values besides, under their names.
-    With `save_to` the trained policy is written there.
+    With `save_to` the trained policy is written there. Raises ValueError where `every` falls between batches.
     """
     from stepcredit.policy.hf import hf
 
+    per_batch = arm.settings.num_mini_batches * arm.settings.num_iterations
+    if every % per_batch:
+        raise ValueError(
+            f"every is {every}; allowed: multiples of the {per_batch} updates of a batch, whose tokens a test belongs to"
+        )
     policy: Any = hf(str(policy_folder))
     curve: list[dict[str, float]] = [{"update": 0.0, "tokens": 0.0, **_values(test(policy))}]
     tested: dict[int, dict[str, float]] = {}
@@ -60,7 +65,6 @@ def train_arm(
     done = grpo(policy, arm.problems or problems, rollout=arm.rollout, credit=arm.credit, settings=arm.settings,
                 rules=arm.rules, seed=seed, on_update=look, every=every)  # fmt: skip
     final = dict(test(policy))
-    per_batch = arm.settings.num_mini_batches * arm.settings.num_iterations
     for row in done.curve:
         # A row is written before the batch's updates: what was tested after the last of them belongs to its tokens.
         last = int(row["update"]) + per_batch - 1

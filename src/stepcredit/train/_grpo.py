@@ -17,7 +17,9 @@ from stepcredit.core.log_ratios import encode
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.tree import with_outcomes
 from stepcredit.core.types import Completion, Cost, Credit, Floats, Outcome, Problem, Sample, Tree
-from stepcredit.train.policy_samples import Rules, grouped, policy_samples, without_signal
+from stepcredit.train.groups import grouped
+from stepcredit.train.policy_samples import Rules, policy_samples, without_signal
+from stepcredit.train.step_advantages import Returns
 
 Row = dict[str, float]
 
@@ -32,6 +34,7 @@ class Batch:
     settings: Any
     chosen: Sequence[int] = ()
     samples: Sequence[Sample] = ()
+    num_attempts = 1
 
     def __init__(
         self, problems: Sequence[Problem], rollout: Callable[[Sequence[Problem], Policy, Rng], Sequence[Tree]],
@@ -46,15 +49,27 @@ class Batch:
         """Grow the trees, credit them, and lay them out in tokens: prompt, completion, and what the policy wrote of it."""
         network = trainer.accelerator.unwrap_model(trainer.model)
         network.eval()
+        self.policy.num_calls, generated = 0, _generated(self.policy)
         grown = self.rollout([self.problems[place] for place in self.chosen], self.policy, self.rng)
         trees = [judged_wrong(tree, self.settings.wrong) for tree in grouped(grown)]
+        if not any(outcome is not None for tree in trees for outcome in tree.outcomes):
+            raise ValueError("the rollout's trees have no outcomes: verify their leaves, or nothing is ever learnt")
         credits = list(self.credit(trees))
         network.train()
         tokenizer = trainer.processing_class
         self.samples = policy_samples(trees, credits, tokenizer, rules=self.rules)
         self._fits(network)
+        self.num_attempts = sum(len(tree.leaves) for tree in trees)
+        if self.settings.loss != "dr_grpo" and not all(_row_is_attempt(tree, self.rules) for tree in trees):
+            raise ValueError(f"loss {self.settings.loss!r} averages over rows, and here attempts share steps or fold: a row is no "
+                             "attempt; allowed: 'dr_grpo'")  # fmt: skip
         self.cost += sum((tree.cost for tree in trees), sum((credit.cost for credit in credits), Cost()))
-        self.row = _row(trees, credits, self.samples, self.cost) | {"update": float(trainer.state.global_step + 1)}
+        # What a policy says that it generated counts also where trees hold less of it, as behind a stop string.
+        kept = sum(tree.cost.generated_tokens for tree in trees)
+        self.cost += Cost(generated_tokens=max(0, _generated(self.policy) - generated - kept))
+        self.row = _row(trees, credits, self.samples, self.cost, self.rules.returns) | {
+            "update": float(trainer.state.global_step + 1)
+        }
         heads = [int(np.argmax(sample.loss_mask_T)) for sample in self.samples]
         ids = [sample.token_ids_T.tolist() for sample in self.samples]
         # TRL splits a batch into equal mini-batches, and its groups are pairs: empty rows fill up.
@@ -82,11 +97,15 @@ class Batch:
             )
 
     def advantages(self, width: int, rows: int) -> tuple[Tensor, Tensor]:
-        """`advantage_BT` and whether each row is shaped, [B]; 0 and False behind the rows there are."""
+        """`advantage_BT` and whether each row is shaped, [B]; 0 and False behind the rows there are.
+
+        TRL divides its sum by the rows there are, empty ones included: times rows over attempts, it is by the attempts.
+        """
         advantage_BT, shaped_B = torch.zeros(rows, width), torch.zeros(rows, dtype=torch.bool)
+        scale = rows / self.num_attempts if self.settings.loss == "dr_grpo" else 1.0
         for place, sample in enumerate(self.samples):
             assert sample.advantage_T is not None
-            own_T: Floats = sample.advantage_T[int(np.argmax(sample.loss_mask_T)) :]
+            own_T: Floats = scale * sample.advantage_T[int(np.argmax(sample.loss_mask_T)) :]
             advantage_BT[place, : len(own_T)] = torch.from_numpy(own_T.copy())
             shaped_B[place] = sample.ratio == "shaped"
         return advantage_BT, shaped_B
@@ -101,6 +120,10 @@ class Batch:
         return old_BT
 
 
+def _generated(policy: Any) -> int:
+    return int((getattr(policy, "cost", None) or Cost()).generated_tokens)
+
+
 def judged_wrong(tree: Tree, statuses: Sequence[str]) -> Tree:
     """The tree with outcomes of these statuses scored 0."""
     wrong = {n: Outcome(0.0, False, o.well_formed, o.answer, verifier=o.verifier) for n, o in enumerate(tree.outcomes)
@@ -108,10 +131,19 @@ def judged_wrong(tree: Tree, statuses: Sequence[str]) -> Tree:
     return with_outcomes(tree, wrong) if wrong else tree
 
 
-def _row(trees: Sequence[Tree], credits: Sequence[Credit], samples: Sequence[Sample], cost: Cost) -> Row:
+def _row_is_attempt(tree: Tree, rules: Rules) -> bool:
+    """Whether every attempt is laid out in one row of its own."""
+    sampled_N = tree.sampled_N
+    apart = sum(int(sampled_N[list(tree.path(leaf))].sum()) for leaf in tree.leaves) == int(sampled_N.sum())
+    return apart and (rules.contexts == "path" or all(step.context is None for step in tree.steps))
+
+
+def _row(
+    trees: Sequence[Tree], credits: Sequence[Credit], samples: Sequence[Sample], cost: Cost, returns: Returns
+) -> Row:
     outcomes = [tree.outcomes[leaf] for tree in trees for leaf in tree.leaves]
     rewards = [outcome.reward for outcome in outcomes if outcome is not None and outcome.status == "scored"]
-    silent, groups = without_signal(trees, credits)
+    silent, groups = without_signal(trees, credits, returns)
     length = [
         sum(len(tree.steps[n].token_ids or ()) for n in tree.path(leaf)) for tree in trees for leaf in tree.leaves
     ]
@@ -131,6 +163,8 @@ class CreditLoss:
     batch: Batch
     shaping: float | None
     num_forwarded = 0
+    _fresh = False
+    _logprob_BT: Tensor
 
     def _send_telemetry(self) -> None:
         """Nobody is told."""
@@ -146,42 +180,56 @@ class CreditLoss:
         device = output["completion_ids"].device
         advantage_BT, shaped_B = self.batch.advantages(width, rows)
         output["advantages"], output["shaped"] = advantage_BT.to(device), shaped_B.to(device)
-        self.batch.on_row({**self.batch.row, "sampling_gap": self._gap(output)})
-        limit = self.batch.settings.max_generated_tokens
-        if limit is not None and self.batch.cost.generated_tokens >= limit:
-            self.control.should_training_stop = True  # type: ignore[attr-defined]
+        output["sampled_logprobs"] = self.batch.sampled(width, rows).to(device)
+        self._fresh = True
+        limit, spent = self.batch.settings.max_generated_tokens, self.batch.cost.generated_tokens
+        if limit is not None:  # of all processes together: they stop at the same update
+            own = torch.tensor([spent], device=device)
+            if int(self.accelerator.gather(own).sum()) >= limit:  # type: ignore[attr-defined]
+                self.control.should_training_stop = True  # type: ignore[attr-defined]
         return output
 
-    def _gap(self, output: Any) -> float:
-        """How far the trainer's log-probabilities are from those at sampling; they are the model's own at temperature 1."""
-        if self.batch.settings.temperature != 1.0 or "old_per_token_logps" not in output:
-            return float("nan")
-        old_BT = output["old_per_token_logps"].cpu()
-        there_BT = self.batch.sampled(old_BT.shape[1], old_BT.shape[0])
-        known_BT = output["tool_mask"].cpu().bool() & ~torch.isnan(there_BT) & ~output["shaped"].cpu()[:, None]
-        return float((old_BT - there_BT)[known_BT].abs().max()) if bool(known_BT.any()) else float("nan")
+    def _get_per_token_logps_and_entropies(self, *given: Any, **named: Any) -> Any:
+        found = super()._get_per_token_logps_and_entropies(*given, **named)  # type: ignore[misc]
+        self._logprob_BT = found[0].detach()
+        return found
 
     def _compute_loss(self, model: Any, inputs: Any) -> Tensor:
         """TRL's loss of the rows under the ordinary ratio, and -A pi / (pi + gamma) of the shaped ones."""
         self.num_forwarded += int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
         shaped_B = inputs["shaped"]
-        if self.shaping is None or not bool(shaped_B.any()):
-            loss: Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
+        plain = {**inputs, "tool_mask": inputs["tool_mask"] * ~shaped_B[:, None]} if self._shapes(shaped_B) else inputs
+        loss: Tensor = super()._compute_loss(model, plain)  # type: ignore[misc]
+        if self._fresh:  # the weights are still those that wrote
+            self._fresh = False
+            self.batch.on_row({**self.batch.row, "sampling_gap": self._gap(inputs)})
+        if not self._shapes(shaped_B):
             return loss
         if self.loss_type != "dr_grpo":  # type: ignore[attr-defined]
             raise ValueError(f"shaped rows need loss='dr_grpo', this is {self.loss_type!r}")  # type: ignore[attr-defined]
-        plain = {**inputs, "tool_mask": inputs["tool_mask"] * ~shaped_B[:, None]}
-        loss = super()._compute_loss(model, plain)  # type: ignore[misc]
         ids_BT, there_BT = (torch.cat([inputs[f"prompt_{of}"], inputs[f"completion_{of}"]], dim=1)[shaped_B]
                             for of in ("ids", "mask"))  # fmt: skip
+        self.num_forwarded += int(there_BT.sum())
         width = inputs["completion_ids"].shape[1]
-        logprob_BT = self._get_per_token_logps_and_entropies(model, ids_BT, there_BT, width)[0]  # type: ignore[attr-defined]
-        ratio_BT = torch.sigmoid(logprob_BT - float(np.log(self.shaping)))  # pi / (pi + gamma)
+        logprob_BT = self._get_per_token_logps_and_entropies(model, ids_BT, there_BT, width)[0]
+        ratio_BT = torch.sigmoid(logprob_BT - float(np.log(self.shaping or 1.0)))  # pi / (pi + gamma)
         mask_BT = (inputs["completion_mask"] * inputs["tool_mask"])[shaped_B]
         total = (inputs["advantages"][shaped_B] * ratio_BT * mask_BT).sum()
         constant = len(shaped_B) * self.max_completion_length * self.current_gradient_accumulation_steps  # type: ignore[attr-defined]
         whole: Tensor = loss - total / constant
         return whole
+
+    def _shapes(self, shaped_B: Tensor) -> bool:
+        return self.shaping is not None and bool(shaped_B.any())
+
+    def _gap(self, inputs: Any) -> float:
+        """How far the trainer's log-probabilities are from those at sampling, which are the model's own at temperature 1."""
+        if self.batch.settings.temperature != 1.0:
+            return float("nan")
+        there_BT = inputs["sampled_logprobs"]
+        trained_BT = (inputs["completion_mask"] * inputs["tool_mask"]).bool()
+        known_BT = trained_BT & ~torch.isnan(there_BT) & ~inputs["shaped"][:, None]
+        return float((self._logprob_BT - there_BT)[known_BT].abs().max()) if bool(known_BT.any()) else float("nan")
 
     def as_policy(self, own: Any) -> Any:
         """TRL's generation (vLLM or `generate`) as a Policy."""
@@ -191,11 +239,12 @@ class CreditLoss:
 class TrlPolicy:
     """A policy whose tokens TRL generates: with vLLM, or with `generate` on a model that is spread over processes.
 
-    A stop string is cut afterwards: generation goes on to its length, which is counted. Randomness is TRL's own.
+    A stop string is cut afterwards; what was generated behind it is counted by the batch. Randomness is TRL's own. Generation is
+    collective where weights are spread, so with several processes a rollout may ask once a batch: ValueError beyond that.
     """
 
     def __init__(self, trainer: Any, own: Any) -> None:
-        self.trainer, self.own, self.cost = trainer, own, Cost()
+        self.trainer, self.own, self.cost, self.num_calls = trainer, own, Cost(), 0
         self.tokenizer, self.token_ends = own.tokenizer, own.token_ends
         self.temperature, self.top_p = own.temperature, own.top_p
 
@@ -204,6 +253,10 @@ class TrlPolicy:
     ) -> list[list[Completion]]:
         """`num` completions of each prefix, as `Policy` has it; `rng` is not used."""
         started = time.perf_counter()
+        self.num_calls += 1
+        if self.num_calls > 1 and self.trainer.accelerator.num_processes > 1:
+            raise ValueError("with several processes generation='trl' asks once a batch, and this rollout asks again, as trees and "
+                             "episodes do; allowed: generation='policy', or one process")  # fmt: skip
         heads = [ids for ids in encode(self.tokenizer, list(prefixes)) for _ in range(num)]
         rows, logprobs = self.trainer._generate_single_turn(heads, None, {}, 1)
         found = [self._completion(ids, None if logprobs is None else logprobs[place], stop, max_new_tokens)

@@ -4,8 +4,9 @@
 
 GRPO (arXiv:2402.03300) with token advantages [B, T]; the trainer never learns which credit method made them. The loop, mixed
 precision, accelerate and FSDP, peft and the clipped loss are TRL's; what is ours is what stands between a rollout and A_t. The
-loss is a sum over tokens divided by a constant ("dr_grpo", arXiv:2503.20783), so that neither an attempt's length nor the
-number of its steps scales a token: with one pass over the data its gradient is the policy gradient.
+loss is a sum over tokens divided by attempts times `max_new_tokens` ("dr_grpo", arXiv:2503.20783), so that neither the length
+of an attempt, nor the number of its steps, nor the rows it is laid out in scale a token: with one pass over the data its
+gradient is the policy gradient. TRL's other losses average over rows, and are refused where a row is not an attempt.
 A group is a problem with its given prefix (`grouped`). Old log-probabilities are those of the policy that wrote, by the same
 forward pass and temperature as the loss; sampling must cut nothing (top_p 1).
 Rows marked "shaped" (a refinement, under the question alone) have the loss -A pi / (pi + gamma), without clipping, as
@@ -86,6 +87,15 @@ class Settings:
         if self.loss not in get_args(LossType) or self.generation not in get_args(Generation):
             raise ValueError(f"loss is {self.loss!r}, generation {self.generation!r}; allowed: "
                              f"{', '.join(get_args(LossType))}; {', '.join(get_args(Generation))}")  # fmt: skip
+        for name in ("clip_high", "max_generated_tokens"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: above 0, or None")
+        if self.loss == "cispo" and (self.clip_high is None or self.clip_high < 1):
+            raise ValueError(
+                f"clip_high is {self.clip_high}; with loss='cispo' it is the largest ratio: allowed: 1 or more"
+            )
+        if self.trl.get("use_vllm") and self.generation != "trl":
+            raise ValueError("use_vllm goes with generation='trl': the policy itself would write, and vLLM stand by")
         if self.shaping is not None and not self.shaping > 0:
             raise ValueError(f"shaping is {self.shaping}; allowed: above 0, or None")
         if 2 * self.num_problems % self.num_mini_batches:
@@ -101,7 +111,7 @@ class Trained:
     A row has `update`, `accuracy` (share of scored attempts that are right; truncated and unparsed count as wrong),
     `reward` (their mean), `tokens` generated so far, `length` (tokens an attempt), `attempts`, `rows`, `silent` (share of
     groups whose advantage is exactly 0), `trained` (tokens with a loss), `sampling_gap` (largest difference between the
-    log-probabilities at sampling and the trainer's, NaN where they cannot be compared).
+    log-probabilities at sampling and the trainer's at the first update of the batch, NaN where there is nothing to compare).
     """
 
     curve: list[Row]
@@ -124,7 +134,7 @@ def grpo(
     """
     started, settings = time.perf_counter(), settings or Settings()
     check_installed()
-    _check(policy, problems, settings)
+    _check(policy, problems, settings, adapted=peft_config is not None)
     curve: list[Row] = []
 
     def row(one: Row) -> None:
@@ -149,7 +159,7 @@ def grpo(
             "per_device_train_batch_size": 2 * settings.num_problems // settings.num_mini_batches,
             "steps_per_generation": settings.num_mini_batches, "num_iterations": settings.num_iterations,
             "max_completion_length": settings.max_new_tokens, "temperature": settings.temperature,
-            "loss_type": settings.loss, "epsilon": settings.clip, "epsilon_high": settings.clip_high or settings.clip,
+            "loss_type": settings.loss, "epsilon": settings.clip, "epsilon_high": settings.clip if settings.clip_high is None else settings.clip_high,
             "beta": settings.kl, "use_bias_correction_kl": False, "entropy_coef": settings.entropy,
             "max_grad_norm": settings.max_grad_norm, "learning_rate": settings.learning_rate,
             "weight_decay": settings.weight_decay, "lr_scheduler_type": "constant", "bf16": False,
@@ -176,8 +186,11 @@ def grpo(
         finally:
             policy.model.__dict__.pop("forward", None)  # TRL puts one of its own on the instance
             policy.model.eval()
-    passes = 1 + (settings.num_mini_batches * settings.num_iterations > 1) + (settings.kl > 0)
-    cost = batch.cost + Cost(forwarded_tokens=passes * trainer.num_forwarded)
+    # Where a batch serves several updates the policy that wrote is asked once a batch, and so is the first policy.
+    asked = (settings.num_mini_batches * settings.num_iterations > 1) + (settings.kl > 0)
+    cost = batch.cost + Cost(
+        forwarded_tokens=trainer.num_forwarded + asked * trainer.num_forwarded // settings.num_iterations
+    )
     return Trained(curve, Cost(cost.generated_tokens, cost.forwarded_tokens, cost.verifier_calls, cost.judge_calls,
                                time.perf_counter() - started))  # fmt: skip
 
@@ -187,7 +200,7 @@ def _no_reward(prompts: Sequence[str], **_: Any) -> list[float]:
     return [0.0] * len(prompts)
 
 
-def _check(policy: Any, problems: Sequence[Problem], settings: Settings) -> None:
+def _check(policy: Any, problems: Sequence[Problem], settings: Settings, adapted: bool) -> None:
     if len(problems) < settings.num_problems:
         raise ValueError(f"{len(problems)} problems do not fill a batch of {settings.num_problems}")
     temperature, top_p = getattr(policy, "temperature", settings.temperature), getattr(policy, "top_p", 1.0)
@@ -198,3 +211,7 @@ def _check(policy: Any, problems: Sequence[Problem], settings: Settings) -> None
         raise ValueError(
             f"a {type(policy).__name__} has no network to train; allowed: policies with `model` and `tokenizer`"
         )
+    narrow = next((p.dtype for p in policy.model.parameters() if p.requires_grad and p.dtype != torch.float32), None)
+    if narrow is not None and not adapted:
+        raise ValueError(f"the policy's weights are {narrow}: updates at small rates vanish in them; load it with dtype float32, and "
+                         "compute in less with trl={'bf16': True}")  # fmt: skip

@@ -12,7 +12,9 @@ counts twice; a bias, and a choice. spread="surprise" divides it in proportion t
   credit is NaN trained, which is not the same as an advantage of 0.
 - Tokens are those that were sampled (`Step.token_ids`); only recorded steps without them are tokenised, text and delimiter.
 - A step that attempts share is trained in one row, the first that holds it. Its weight is the credit's (shared="credit":
-  Tree-GRPO's says how many leaves it has), 1 ("once") or the number of attempts through it ("descendants").
+  Tree-GRPO's says how many leaves it has), 1 ("once"), the number of credited attempts through it ("descendants"), or what
+  it stands for ("branches"): the attempts of the tree, divided at every choice above it by the siblings there. Credit of
+  siblings is the policy gradient, times the attempts, under "branches" alone: each is a sample of what its parent goes on with.
 - A step with a `context` was sampled behind another text than its path. contexts="own" opens a row of its own there, with
   that text as its prompt, and the steps after it go on in that row: a memory fold is trained under the prompt it had
   (ToolPO, arXiv:2510.21618). contexts="path" strips it: the row stands behind the question alone and is marked "shaped"
@@ -25,19 +27,20 @@ Degenerate: an attempt in which nothing is trained gives no row. No torch here; 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from stepcredit.core.log_ratios import encode
-from stepcredit.core.tree import merge
+from stepcredit.core.tree import children
 from stepcredit.core.types import Credit, Floats, Ratio, Sample, Step, Tree
+from stepcredit.train.groups import num_given
 from stepcredit.train.step_advantages import Returns, step_advantages
 
 Spread = Literal["same", "split", "surprise"]
 FLOOR = 1e-3  # nats: a step of certain tokens shares evenly
-Shared = Literal["credit", "once", "descendants"]
+Shared = Literal["credit", "once", "descendants", "branches"]
 Contexts = Literal["own", "path"]
 
 
@@ -58,51 +61,11 @@ class Rules:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(get_args(allowed))}")
 
 
-def start_of(tree: Tree) -> tuple[str, str, tuple[str, ...]]:
-    """What a group shares: the problem's id and prompt, and the given steps that all its attempts begin with."""
-    given: list[str] = []
-    node = 0
-    while True:
-        below = np.flatnonzero(tree.parent_N == node)
-        if len(below) != 1 or tree.steps[int(below[0])].sampled:
-            return tree.problem.id, tree.problem.prompt, tuple(given)
-        node = int(below[0])
-        given.append(tree.steps[node].text)
-
-
-def grouped(trees: Sequence[Tree]) -> list[Tree]:
-    """One tree a start: trees of the same problem *and* given prefix are one group, others never share a baseline.
-
-    The problem's id is what tells problems apart, never its place in a dataset: places of merged datasets collide.
-    """
-    found: dict[tuple[str, str, tuple[str, ...]], list[Tree]] = {}
-    for tree in trees:
-        found.setdefault(start_of(tree), []).append(tree)
-    return [own[0] if len(own) == 1 else _joined(own, len(start[2])) for start, own in found.items()]
-
-
-def _joined(trees: Sequence[Tree], num_given: int) -> Tree:
-    """Trees of one start as one, with the given steps once: nodes 1 to `num_given` of each, as parents come first."""
-    whole = merge(trees)
-    first_of = np.cumsum([1, *(tree.num_nodes - 1 for tree in trees)])[:-1]
-    same_N = np.arange(whole.num_nodes)
-    for first in first_of[1:]:
-        same_N[first : first + num_given] = np.arange(1, num_given + 1)
-    kept = np.flatnonzero(same_N == np.arange(whole.num_nodes))
-    place_N = np.searchsorted(kept, same_N)
-    return replace(
-        whole, steps=tuple(whole.steps[n] for n in kept), outcomes=tuple(whole.outcomes[n] for n in kept),
-        parent_N=np.concatenate([[-1], place_N[whole.parent_N[kept[1:]]]]),
-        visits_N=None if whole.visits_N is None else whole.visits_N[kept],
-        group_N=None if whole.group_N is None else whole.group_N[kept],
-    )  # fmt: skip
-
-
-def without_signal(trees: Sequence[Tree], credits: Sequence[Credit]) -> tuple[int, int]:
-    """How many groups carry exactly no advantage (or reward that varies), of how many with anything assigned."""
-    assigned = [c.values_N[c.weight_N > 0] for c in credits]
-    return sum(bool(np.all(a == (0 if c.kind == "advantage" else a[0]))) for a, c in zip(assigned, credits, strict=True)
-               if len(a)), sum(len(a) > 0 for a in assigned)  # fmt: skip
+def without_signal(trees: Sequence[Tree], credits: Sequence[Credit], returns: Returns = "mean") -> tuple[int, int]:
+    """How many groups have an advantage of exactly 0 everywhere, of how many with anything assigned."""
+    found = [step_advantages(tree, credit, returns=returns) for tree, credit in zip(trees, credits, strict=True)]
+    assigned = [own for advantage_N in found if len(own := advantage_N[~np.isnan(advantage_N)])]
+    return sum(bool(np.all(own == 0)) for own in assigned), len(assigned)
 
 
 def policy_samples(trees: Sequence[Tree], credits: Sequence[Credit], tokenizer: Any, *, rules: Rules | None = None) -> list[Sample]:  # fmt: skip
@@ -176,7 +139,7 @@ def _rows(tree: Tree, credit: Credit, rules: Rules) -> list[_Row]:
                 continue
             trained.update(new)
             steps = tuple((tree.steps[node], float(total_N[node]) if node in new else np.nan) for node in nodes)
-            found.append(_Row(prompt, steps, rules, ratio, repr(start_of(tree))))
+            found.append(_Row(prompt, steps, rules, ratio, tree.problem.id))
     return found
 
 
@@ -187,19 +150,28 @@ def _has_tokens(step: Step, rules: Rules) -> bool:
 def _weight(tree: Tree, credit: Credit, shared: Shared) -> Floats:
     if shared == "credit":
         return credit.weight_N
+    if shared == "once":
+        return np.ones(tree.num_nodes)
+    credited = [leaf for leaf in tree.leaves if credit.weight_N[leaf] > 0]
     through_N = np.zeros(tree.num_nodes)
-    for leaf in tree.leaves:
+    for leaf in credited:
         through_N[list(tree.path(leaf))] += 1
-    return np.ones(tree.num_nodes) if shared == "once" else through_N
+    if shared == "descendants":
+        return through_N
+    # Only branches that lead to a credited attempt are samples of what follows.
+    branch_N, of = np.zeros(tree.num_nodes), children(tree)
+    branch_N[0] = len(credited)
+    for node in range(tree.num_nodes):
+        alive = [child for child in of[node] if through_N[child] > 0]
+        branch_N[alive] = branch_N[node] / max(len(alive), 1)
+    return branch_N
 
 
 def _segments(tree: Tree, path: Sequence[int], rules: Rules) -> list[tuple[str, list[int], Ratio]]:
     """The texts that steps were written behind, each with its steps. Given steps at the start belong to the prompt."""
+    given = num_given(tree, path[-1])
     start = tree.problem.prompt + rules.prompt_end
-    given = 0
-    while given < len(path) and not tree.steps[path[given]].sampled:
-        start += tree.steps[path[given]].text + rules.delimiter
-        given += 1
+    start += "".join(tree.steps[node].text + rules.delimiter for node in path[:given])
     nodes = list(path[given:])
     if rules.contexts == "path":
         ratio: Ratio = "shaped" if any(tree.steps[node].context is not None for node in nodes) else "on_policy"
