@@ -5,6 +5,7 @@
     misleading          shaped, but the critic points to a sound line and names a wrong result
     copies              what the released script does (n_prefix = -1): every attempt of a group is one refinement, eight times
     reference           shaped, but the one more attempt is the task's own solution: is it the critique, or a right sample?
+    unshaped_misleading, unshaped_reference    the same two with the ordinary ratio
 
 A refinement is one of one attempt, drawn at random, where the paper refines all and keeps one. Critiques count as generated.
 `copies` ends after a tenth of the tokens: not one bit of the weights moves (a test), so the rest would show nothing more.
@@ -35,7 +36,7 @@ from stepcredit.train.policy_samples import Rules
 
 # The critic is an oracle.
 KINDS = {"grpo_8": "control", "grpo_16": "control", "unshaped": "oracle", "shaped": "oracle", "misleading": "null",
-         "copies": "null", "reference": "oracle"}  # fmt: skip
+         "copies": "null", "reference": "oracle", "unshaped_misleading": "null", "unshaped_reference": "oracle"}  # fmt: skip
 CREDIT = registry.bind("credit", "group_mean", normalize="none")
 
 
@@ -84,12 +85,12 @@ def arm_of(name: str, world: World, settings: Settings) -> tuple[RlArm, Counted]
     liar = misleading(world.task.label_steps, world.falsehood, rng(world.seed, "misleading"), count=count)
     if name in ("grpo_8", "grpo_16"):
         rollout = verified_rollout(chains, verify, num=num, max_new_tokens=most)
-    elif name == "reference":
+    elif name.endswith("reference"):
         rollout = _with_reference(verified_rollout(chains, verify, num=num, max_new_tokens=most), world, tokenizer)
     else:
-        rollout = _refining(world, liar if name == "misleading" else oracle, num, most, copies=name == "copies")
+        rollout = _refining(world, liar if name.endswith("misleading") else oracle, num, most, copies=name == "copies")
     counted = Counted(rollout)
-    settings = replace(settings, shaping=None) if name == "unshaped" else settings
+    settings = replace(settings, shaping=None) if name.startswith("unshaped") else settings
     if name == "copies" and settings.max_generated_tokens is not None:
         settings = replace(settings, max_generated_tokens=settings.max_generated_tokens // 10)
     return RlArm(counted, CREDIT, settings, Rules(contexts="path")), counted
