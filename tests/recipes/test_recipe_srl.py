@@ -17,7 +17,7 @@ from stepcredit.recipes import srl as recipe
 from stepcredit.recipes._srl_rollout import Kept, dynamic, instances, next_steps
 from stepcredit.recipes._srl_world import Scale, World, action_of, problem_of, trace, verify
 from stepcredit.report import write_report
-from stepcredit.train.policy_samples import grouped
+from stepcredit.train.groups import grouped
 
 CLAIMS = Path(__file__).resolve().parents[2] / "claims"
 CHAIN = problem_of(Problem("p", "3 +4 *2", "0", ("3+4=0", "0*2=0"), {"modulus": 7}))

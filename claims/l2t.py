@@ -1,0 +1,58 @@
+"""Rewards of information gain for thinking to the point: untouched seeds, equal generated tokens in training, paired by seed.
+
+L2T (arXiv:2505.10425; 1.5 B, average of five benchmarks) reports accuracy 57.8 against GRPO's 55.0 and a length penalty's 50.8, at
+about half of GRPO's tokens an attempt. The paper credits its compression penalty with about 12 % of the tokens. The gains of
+an attempt add up to J(end) - J(start) whatever its steps, so that what is left to shorten is the mean over tokens. Here a policy
+of 10^5 parameters that rechecks needlessly. Departures: `recipes/l2t`, whose EXPECTATION was written before these seeds.
+"""
+
+from __future__ import annotations
+
+from _claim import Claim
+
+from stepcredit.core.types import Estimate
+
+SEEDS = (960, 961, 962, 963, 964)
+BUDGET = "recipes/l2t --size small: every arm stops training at the same generated tokens"
+PAPER = "arXiv:2505.10425"
+TOKENS = "tokens an attempt"
+CLAIMS = (
+    Claim("l2t_shorter_than_grpo", PAPER, "L2T (repaired) writes fewer tokens an attempt than GRPO.", "grpo", TOKENS,
+          "two-sided; level on seed 1", SEEDS, BUDGET),
+    Claim("l2t_accuracy_above_grpo", PAPER, "L2T (repaired) is more accurate than GRPO.", "grpo", "accuracy", "even or above",
+          SEEDS, BUDGET),
+    Claim("l2t_accuracy_above_penalty", PAPER, "L2T (repaired) is more accurate than GRPO with a length penalty.", "penalty",
+          "accuracy", "two-sided", SEEDS, BUDGET),
+    Claim("l2t_mean_shorter_than_sum", "ours", "With gains alone, the mean over tokens writes fewer tokens than the sum.", "sum",
+          TOKENS, "above: 1 / tokens is where the saving comes from", SEEDS, BUDGET),
+    Claim("l2t_shorter_than_mean", PAPER, "L2T (repaired) writes fewer tokens than the mean over tokens without penalty.", "mean",
+          TOKENS, "two-sided: the mean is the stronger pressure", SEEDS, BUDGET),
+    Claim("l2t_sum_shorter_than_grpo", "ours", "Gains added up, without penalty, write fewer tokens than GRPO.", "grpo", TOKENS,
+          "even: they telescope", SEEDS, BUDGET),
+    Claim("l2t_released_longer_than_grpo", "ours", "The released code's sum over tokens writes more tokens than GRPO.", "grpo",
+          TOKENS, "above: a delta on every token pays for length", SEEDS, BUDGET),
+    Claim("l2t_paper_accuracy_above_grpo", PAPER, "The paper's form A r / rbar is more accurate than GRPO.", "grpo", "accuracy",
+          "below: signs turn round", SEEDS, BUDGET),
+)  # fmt: skip
+# What each claim subtracts: (arm, arm). Of tokens the longer arm stands first, so that "holds" is what is said.
+ROWS = {
+    "l2t_shorter_than_grpo": ("grpo", "full"),
+    "l2t_accuracy_above_grpo": ("full", "grpo"),
+    "l2t_accuracy_above_penalty": ("full", "penalty"),
+    "l2t_mean_shorter_than_sum": ("sum", "mean"),
+    "l2t_shorter_than_mean": ("mean", "full"),
+    "l2t_sum_shorter_than_grpo": ("grpo", "sum"),
+    "l2t_released_longer_than_grpo": ("released", "grpo"),
+    "l2t_paper_accuracy_above_grpo": ("paper", "grpo"),
+}
+
+
+def measure(claim: Claim, size: str = "small", out: str = "runs/l2t") -> tuple[Estimate, dict[str, float]]:
+    """The claim's difference, paired by seed, with a t-interval over seeds; and the mean cost of the first arm."""
+    from stepcredit.recipes._rl import mean_cost, paired
+    from stepcredit.recipes.l2t import results
+
+    first, second = ROWS[claim.slug]
+    found = results(size, claim.seeds, [first, second], out=out)
+    unit = f"{claim.metric}, {first} minus {second}"
+    return paired(found[first], found[second], claim.metric, unit), mean_cost(found[first])
