@@ -18,8 +18,8 @@ import numpy as np
 
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.tree import prompt_step
-from stepcredit.core.types import Cost, Floats, Problem, Step, Tree
-from stepcredit.credit.expert_similarity import varies
+from stepcredit.core.types import Cost, Floats, Outcome, Problem, Step, Tree
+from stepcredit.credit.expert_similarity import action_of, varies
 from stepcredit.rollout._writing import Writing, ask
 from stepcredit.train.grpo import Rollout
 
@@ -41,7 +41,8 @@ def next_steps(
 ) -> list[Tree]:
     """A tree an instance: the given steps as a stem that the policy did not write, and `num` samples of one step behind it.
 
-    A step ends with its line; one that is cut at `max_new_tokens` keeps what it has, and its format tells.
+    A step ends with its line; one that is cut at `max_new_tokens` keeps what it has, and its format tells. Its outcome is whether
+    its action is the expert's to the letter, which the trainer logs and no credit here reads.
     """
     writing = Writing(stop=("\n",), max_new_tokens=max_new_tokens)
     stems = [[Step(text, sampled=False) for text in (p.reference or ())[: p.meta["given"]]] for p in problems]
@@ -52,8 +53,15 @@ def next_steps(
         written = [writing.steps(one, policy)[0] for one in group]
         steps = (prompt_step(problem), *stem, *written)
         parent_N = np.array([-1, *range(len(stem)), *[len(stem)] * len(written)])
-        trees.append(Tree(problem, steps, parent_N, (None,) * len(steps), cost=cost))
+        outcomes = (*[None] * (1 + len(stem)), *[_outcome(problem, step) for step in written])
+        trees.append(Tree(problem, steps, parent_N, outcomes, cost=cost))
     return trees
+
+
+def _outcome(problem: Problem, step: Step) -> Outcome:
+    action = action_of(step.text)
+    same = action == (problem.reference or ())[problem.meta["given"]]
+    return Outcome(float(same), same, action is not None, action, verifier="expert")
 
 
 @dataclass
