@@ -9,7 +9,7 @@ from stepcredit import Outcome, Problem, Step, Tree
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import prompt_step, star
 from stepcredit.credit import tool_attribution as module
-from stepcredit.credit._call_checks import fits, plain
+from stepcredit.credit._call_checks import fits, is_correct, plain, result_of
 from stepcredit.credit.group_mean import group_mean
 from stepcredit.credit.tool_attribution import preferences
 from stepcredit.tasks.tool_use import tool_use
@@ -227,3 +227,13 @@ def test_what_is_missing_or_wrong_is_named():
     for kinds in ("tool_call", ("call",)):
         with pytest.raises(ValueError, match=r"kinds is .* allowed: a tuple of prompt, reason"):
             tool_attribution(tree, kinds=kinds)
+
+
+def test_calls_made_together_have_the_results_behind_them_in_order():
+    """Two calls of one message, then two results: the second failed, as recorded agents write it."""
+    attempt = [Step("f", "tool_call"), Step("g", "tool_call"), Step("ok1", "tool_result", sampled=False),
+               Step("Error: no such user", "tool_result", sampled=False), Step("done", "answer")]  # fmt: skip
+    tree = star(Problem("p", "?"), [attempt, [Step("done", "answer")]], [Outcome(reward=1.0), Outcome(reward=1.0)])
+    path = tree.path(tree.leaves[0])
+    assert [result_of(tree, path, node) for node in path[:2]] == ["ok1", "Error: no such user"]
+    assert [is_correct(tree, path, node, "no_error") for node in path[:2]] == [True, False]

@@ -245,3 +245,41 @@ def test_every_leaf_is_a_sample_of_the_policy_and_values_are_unbiased():
 def test_wrong_knobs_are_named(knobs, said):
     with pytest.raises(ValueError, match=said):
         grow(Counting(2), **knobs)
+
+
+class Reaching:
+    """A tokenizer and policy in which one token, 9, spells ".\\n\\n" over a step's end; the rest are characters."""
+
+    bos_token_id, eos_token_id = 1, 2
+    tokenizer = property(lambda self: self)
+
+    def __call__(self, texts, add_special_tokens=True, verbose=True):
+        return {"input_ids": [[1] * add_special_tokens + self.ids(text) for text in texts]
+                if not isinstance(texts, str) else self.ids(texts)}  # fmt: skip
+
+    def ids(self, text):
+        found = []
+        while text:
+            found.append(9 if text.startswith(".\n\n") else ord(text[0]))
+            text = text[3 if found[-1] == 9 else 1 :]
+        return found
+
+    def token_ends(self, ids):
+        return list(np.cumsum([3 if one == 9 else 1 for one in ids]))
+
+    def sample(self, prefixes, num, rng, *, stop=(), max_new_tokens=256):
+        text = "a.\n\nb"
+        return [
+            [Completion(text, tuple(self.ids(text)), tuple([-1.0] * len(self.ids(text)))) for _ in range(num)]
+            for _ in prefixes
+        ]
+
+
+def test_a_continuation_says_what_it_was_sampled_from_where_a_token_reaches_over_the_border():
+    """Behind "a." the row's tokens spell "a.", newline, newline; the policy was given one newline."""
+    (tree,) = branch(
+        [Problem("p", "q")], policy=Reaching(), rng=rng(0), num_trees=1, num_nodes=8, num_rounds=1, root=False
+    )
+    firsts = [node for node in range(1, tree.num_nodes) if tree.steps[node].context is not None]
+    assert {tree.steps[node].context for node in firsts} == {"q\na.\n"}
+    assert {tree.steps[tree.parent_N[node]].text for node in firsts} == {"a."}

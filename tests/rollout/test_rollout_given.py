@@ -10,7 +10,8 @@ from stepcredit.credit.group_mean import group_mean
 from stepcredit.credit.reverse_curriculum import starts as counted
 from stepcredit.rollout.given import drawn, given
 from stepcredit.tasks.parities import parities
-from stepcredit.train.policy_samples import grouped, policy_samples
+from stepcredit.train.groups import grouped
+from stepcredit.train.policy_samples import policy_samples
 from stepcredit.train.tiny import build_tokenizer
 
 PROBLEM = Problem("p", "1 aA bb CC", "000", ("aA0", "bb0", "CC0"), {"carry": True})

@@ -1,7 +1,8 @@
 """What a correct call is, in three ways, for methods that pay for calls; ToolPO (arXiv:2510.21618) leaves it open.
 
 matches_gold   it is one of the problem's right calls: `meta["calls"]`, else `reference`; spaces, case and JSON's order aside
-no_error       the result behind it does not begin with ERROR; a call without a result has shown nothing, and is not
+no_error       the result behind it does not begin with "error", however written; a call without a result has shown nothing,
+               and is not
 schema_valid   JSON {"name", "arguments"}: a tool of `meta["tools"]` (name: JSON schema), what it requires and no more, by type
 """
 
@@ -24,7 +25,7 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 def calls_of(tree: Tree, path: Sequence[int]) -> list[int]:
     """The calls on a path that the policy wrote."""
-    return [node for node in path if tree.steps[node].kind == "tool_call" and tree.steps[node].sampled]
+    return [node for node in path if _is_call(tree, node)]
 
 
 def is_correct(tree: Tree, path: Sequence[int], node: int, correct: Correct) -> bool:
@@ -64,14 +65,31 @@ def plain(call: str) -> str:
 
 
 def result_of(tree: Tree, path: Sequence[int], node: int) -> str | None:
-    """What the environment wrote behind a node of a path, None for nothing."""
-    behind = path[path.index(node) + 1 :][:1]
-    return tree.steps[behind[0]].text if behind and not tree.steps[behind[0]].sampled else None
+    """What the environment wrote behind a call of a path, None for nothing.
+
+    Calls that were made together, one right behind the other, have the results behind them in the same order.
+    """
+    place = path.index(node)
+    first = last = place
+    while first > 0 and _is_call(tree, path[first - 1]):
+        first -= 1
+    while last + 1 < len(path) and _is_call(tree, path[last + 1]):
+        last += 1
+    results = []
+    for other in path[last + 1 :]:
+        if tree.steps[other].sampled:
+            break
+        results.append(tree.steps[other].text)
+    return results[place - first] if place - first < len(results) else None
 
 
 def failed(tree: Tree, path: Sequence[int], node: int) -> bool:
-    """Whether the environment said that a call was not carried out."""
-    return (result_of(tree, path, node) or "").startswith(FAILED)
+    """Whether the environment said that a call was not carried out, in capitals or not."""
+    return (result_of(tree, path, node) or "").lstrip().casefold().startswith(FAILED.casefold())
+
+
+def _is_call(tree: Tree, node: int) -> bool:
+    return tree.steps[node].kind == "tool_call" and tree.steps[node].sampled
 
 
 def fits(call: str, tools: Any) -> bool:

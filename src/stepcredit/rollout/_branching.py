@@ -14,6 +14,7 @@ import numpy as np
 
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.types import Completion, Cost, Step, Tree
+from stepcredit.rollout._folding import Standing
 from stepcredit.rollout._paths import Start, cut, extended
 from stepcredit.rollout._writing import Writing, ask
 
@@ -32,7 +33,10 @@ def continued(
     grown = []
     for index, (tree, here) in enumerate(zip(trees, starts, strict=True)):
         found = [(start, answers[index, start[0]].pop(0)) for start in here]
-        paths = [(start, _pieces(one, writing, policy), cut(one)) for start, one in found]
+        paths = [
+            (start, _behind(tree, start[0], _pieces(one, writing, policy), policy, writing), cut(one))
+            for start, one in found
+        ]
         cost = sum((costs[index, node] for node in sorted({node for node, _ in here})), Cost())
         grown.append(extended(tree, paths, cost) if paths else tree)
     return grown
@@ -71,6 +75,23 @@ def _answers(
         found.update(zip(asked, groups, strict=True))
         costs.update(zip(asked, spent, strict=True))
     return found, costs
+
+
+def _behind(tree: Tree, node: int, steps: list[Step], policy: Policy, writing: Writing) -> list[Step]:
+    """The steps; the first says what it was sampled from where the tokens of its path are not those of that text.
+
+    So it is where a token reaches over a step's end, as byte-pair tokens do: the policy was given the text up to the border.
+    """
+    tokenizer = getattr(policy, "tokenizer", None)
+    given = tree.solution(node)
+    if tokenizer is None or not steps or all(step.token_ids is None for step in given):
+        return steps
+    text = writing.prefix(tree.problem, given)
+    first = next(place for place, step in enumerate(given) if step.token_ids is not None)
+    here = Standing.at(writing.prefix(tree.problem, given[:first]), tokenizer).behind(given[first:], writing, tokenizer)
+    if here == Standing.at(text, tokenizer):
+        return steps
+    return [replace(steps[0], context=text), *steps[1:]]
 
 
 def _pieces(one: Completion, writing: Writing, policy: Policy) -> list[Step]:

@@ -56,7 +56,9 @@ class Standing:
                 here = Standing.at(step.context, tokenizer)
             closed, ids = step.text + writing.delimiter, None
             if here.ids is not None:
-                own = step.token_ids or tokenizer(closed, add_special_tokens=False, verbose=False)["input_ids"]
+                own = step.token_ids
+                if own is None:
+                    own = tokenizer(closed, add_special_tokens=False, verbose=False)["input_ids"]
                 ids = (*here.ids, *own)
             here = Standing(here.text + closed, ids)
         return here

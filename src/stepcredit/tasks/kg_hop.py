@@ -2,7 +2,8 @@
 
     prompt   q ada boss rival friend         the friend of the rival of the boss of ada
     episode  s ada boss / ben / s ben rival / eve / s eve friend / zoe / a zoe
-             a call `s entity relation` is answered with the object, or with "none" where there is no such edge
+             a call `s entity relation` is answered with the object, with "none" where there is no such edge, with ERROR where
+             it cannot be read
 
 Tree-GRPO, arXiv:2509.21240, trains agents that search; this is their multi-hop question without the text around it. Every
 problem has a random functional graph of its own, so that nothing is gained by remembering: results are lossless, and credit
@@ -17,7 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from stepcredit.core.environment import Reply, observed, one_by_one, turn
+from stepcredit.core.environment import FAILED, Reply, observed, one_by_one, turn
 from stepcredit.core.protocols import Rng, Solution, Task
 from stepcredit.core.registry import register
 from stepcredit.core.rng import rng as rng_of
@@ -113,7 +114,7 @@ def _reply(problem: Problem, steps: Sequence[Step], rng: Rng) -> Reply:
     if _ANSWER.fullmatch(steps[-1].text):
         return Reply("answer")
     asked = _CALL.fullmatch(steps[-1].text)
-    return Reply("tool_call", NONE if asked is None else _object(problem, asked[1], asked[2]))
+    return Reply("tool_call", f"{FAILED} cannot be read" if asked is None else _object(problem, asked[1], asked[2]))
 
 
 environment = one_by_one(_reply)
