@@ -163,6 +163,13 @@ def test_filler_is_worth_less_than_what_gains():
     assert values_N[1] == values_N[2] > 0 and np.all(values_N[3:] < 0) and values_N[2:].sum() < values_N[1]
 
 
+def test_with_the_penalty_filler_that_costs_little_is_paid_above_what_gains():
+    """What the docstring warns of, on the paper's beta: C goes by the fourth power of the gradient, and cheap is a bonus."""
+    told = Told({"a": 0.9, "f": 0.9, "g": 0.9, "h": 0.9}, size={"a": 2.0, "f": 0.1, "g": 0.1, "h": 0.1})
+    values_N = credit(group(["a", "afgh"], [1.0, 1.0]), told, form="repaired", beta=0.6).values_N
+    assert values_N[1] == values_N[2] < 0 and np.all(values_N[3:] > 0)
+
+
 def test_steps_count_by_attempt_and_at_most_so_many_deviations():
     """Gains (1, 0) and (0, 0, 0, 0): means .5 and 0, so .25; squares (.5625 + .0625) / 2 and .0625, deviation .4330."""
     one, other = clipped_z([np.array([1.0, 0.0]), np.zeros(4)], 3.0)

@@ -16,6 +16,9 @@ as advantages (as iStar, arXiv:2509.19199, found better than merged rewards); at
 r_k, however many their steps; more r_k is more A_k, and `clip` deviations are the most. The shares of a sum that
 Ahat |r| / sum |r| gives would blame the best step of a bad attempt most. `released` is the released code's estimator on our
 gain: a delta on every token, summed, pays by length; it forgets the first step, beta and alpha.
+The penalty is the paper's, a squared change of the parameters, and no price of length: a step that hardly changes them costs less
+than the mean, and once steps are compared (z, or in a group) that is a bonus. With beta above 0 filler can be paid above the step
+that brought the answer; beta=0 orders them by their gain.
 Departs: C is standardised over all trees of a call, so that beta has a meaning; `suffix` stands between prefix and answer.
 Tokens are a step's recorded log-probabilities, else its token ids, else its characters, with even shares.
 Shared nodes: the mean over the scored attempts through them. Batch statistics: takes the sequence of trees.
