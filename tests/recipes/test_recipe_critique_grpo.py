@@ -170,6 +170,7 @@ def test_no_arm_divides_by_the_deviation_of_its_group(world):
     arm, _ = arm_of("shaped", world, recipe.SIZES["quick"].settings)
     (credit,) = arm.credit([group(world.policy().tokenizer)])
     assert np.nanmax(credit.values_N) == 7 / 8 and arm.settings.shaping == 0.1 and arm.rules.contexts == "path"
+    assert arm_of("shaped_gamma_01", world, recipe.SIZES["quick"].settings)[0].settings.shaping == 0.01
     assert arm_of("unshaped", world, recipe.SIZES["quick"].settings)[0].settings.shaping is None
 
 
@@ -300,7 +301,7 @@ def test_every_claim_names_numbers_that_the_recipe_measures(run, out, monkeypatc
     claims = importlib.import_module("critique_grpo")
     assert {claim.slug for claim in claims.CLAIMS} == set(claims.ARMS)
     named = {claims.ARMS[claim.slug] for claim in claims.CLAIMS} | {claim.control for claim in claims.CLAIMS}
-    assert named == {"start", *recipe.ARMS} - {"unshaped_misleading", "unshaped_reference"} and {
+    assert named == {"start", *recipe.ARMS} - {"unshaped_misleading", "unshaped_reference", "shaped_gamma_01"} and {
         claim.metric for claim in claims.CLAIMS
     } <= set(recipe.COLUMNS)
     for claim in claims.CLAIMS:

@@ -6,6 +6,7 @@
     copies              what the released script does (n_prefix = -1): every attempt of a group is one refinement, eight times
     reference           shaped, but the one more attempt is the task's own solution: is it the critique, or a right sample?
     unshaped_misleading, unshaped_reference    the same two with the ordinary ratio
+    shaped_gamma_01     shaped with pi / (pi + .01)
 
 A refinement is one of one attempt, drawn at random, where the paper refines all and keeps one. Critiques count as generated.
 `copies` ends after a tenth of the tokens: not one bit of the weights moves (a test), so the rest would show nothing more.
@@ -36,7 +37,8 @@ from stepcredit.train.policy_samples import Rules
 
 # The critic is an oracle.
 KINDS = {"grpo_8": "control", "grpo_16": "control", "unshaped": "oracle", "shaped": "oracle", "misleading": "null",
-         "copies": "null", "reference": "oracle", "unshaped_misleading": "null", "unshaped_reference": "oracle"}  # fmt: skip
+         "copies": "null", "reference": "oracle", "unshaped_misleading": "null", "unshaped_reference": "oracle",
+         "shaped_gamma_01": "oracle"}  # fmt: skip
 CREDIT = registry.bind("credit", "group_mean", normalize="none")
 
 
@@ -91,6 +93,7 @@ def arm_of(name: str, world: World, settings: Settings) -> tuple[RlArm, Counted]
         rollout = _refining(world, liar if name.endswith("misleading") else oracle, num, most, copies=name == "copies")
     counted = Counted(rollout)
     settings = replace(settings, shaping=None) if name.startswith("unshaped") else settings
+    settings = replace(settings, shaping=0.01) if name == "shaped_gamma_01" else settings
     if name == "copies" and settings.max_generated_tokens is not None:
         settings = replace(settings, max_generated_tokens=settings.max_generated_tokens // 10)
     return RlArm(counted, CREDIT, settings, Rules(contexts="path")), counted
