@@ -94,7 +94,6 @@ def read(curve: Sequence[Mapping[str, float]], length: int, budget: int) -> dict
     for target in TARGETS:
         tokens, reached = first_at(rows, target, budget)
         told[f"tokens to {target}"] = _number(tokens, "generated tokens, the budget where never")
-        told[f"batches to {target}"] = _number(tokens / budget, "share of the budget")
         told[f"reached {target}"] = _number(float(reached), "share of seeds")
     told["forgotten"] = _number(
         forgotten(rows, length, budget), "fall in success from a start, one stage after its own"
