@@ -15,7 +15,7 @@ from transformers import LlamaForCausalLM
 from stepcredit import Outcome, Problem, Step
 from stepcredit.core import registry
 from stepcredit.core.rng import rng
-from stepcredit.core.tree import star
+from stepcredit.core.tree import star, with_outcomes
 from stepcredit.policy.hf import hf
 from stepcredit.recipes import pcl as recipe
 from stepcredit.recipes._pcl_arms import ARMS, as_tree, credit_of_tracks, with_tracks
@@ -98,8 +98,15 @@ def test_demonstrations_in_a_batch_have_the_gradient_of_weighted_cross_entropy(f
     settings = Settings(
         num_updates=1, num_problems=1, learning_rate=0.5, max_grad_norm=1e9, max_new_tokens=length, trl={"optim": "sgd"}
     )
-    grpo(policy, [Problem("none", "0")], rollout=with_tracks(lambda *_: [], [([REASONING], 1), ([EVALUATION], 1)]),
-         credit=credit_of_tracks(lambda trees: [], weight), settings=settings)  # fmt: skip
+    drawn = with_tracks(lambda *_: [], [([REASONING], 1), ([EVALUATION], 1)])
+
+    def rollout(
+        problems, own, draw
+    ):  # the trainer asks for outcomes; the advantage of demonstrations does not read them
+        return [with_outcomes(tree, {tree.leaves[0]: Outcome(1.0)}) for tree in drawn(problems, own, draw)]
+
+    credit = credit_of_tracks(lambda trees: [], weight)
+    grpo(policy, [Problem("none", "0")], rollout=rollout, credit=credit, settings=settings)
     moved = torch.cat([p.detach().flatten() for p in policy.model.parameters()]) - before
     other, loss = hf(str(folder)), 0.0
     for prefix, continuation, ends in (REASONING, EVALUATION):
