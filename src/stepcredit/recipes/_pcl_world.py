@@ -39,11 +39,11 @@ Base = Literal["plain", "post"]
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is shown, trained and tested. `common_tokens` and `base_tokens` have a loss in the bases, `budget` is what each arm spends."""
+    """How much is shown, trained and tested. `reasoning_tokens` and `base_tokens` have a loss in the bases, `budget` is what each arm spends."""
 
     num_shown: int
     num_demonstrations: int
-    common_tokens: int
+    reasoning_tokens: int
     base_tokens: int
     budget: int
     num_train: int
@@ -126,7 +126,7 @@ class World:
         empty = train_language_model(texts, self.out / "cache", extra_tokens=(MARKER,), hidden=self.scale.hidden,
                                      layers=self.scale.layers, num_updates=1, max_positions=MAX_POSITIONS, seed=self.seed,
                                      progress=False)  # fmt: skip
-        common = self.taught(empty, reasoning, self.scale.common_tokens, self.scale.learning_rate)
+        common = self.taught(empty, reasoning, self.scale.reasoning_tokens, self.scale.learning_rate)
         return self.taught(common, reasoning if kind == "plain" else reasoning + EVALUATION_SHARE * evaluation, self.scale.base_tokens,
                            self.scale.learning_rate)  # fmt: skip
 
