@@ -20,7 +20,8 @@ What carries it, and what to know of it:
   half a million parameters, taught on sound demonstrations alone, at temperature 1 (`_mistakes_policy`): every error is its own.
   "prefixes" are taught by what becomes of each prefix (`_mistakes_prefixes`), its luck a set share of the right attempts. The others' luck
   is chosen by the likelihood of held-out outcomes (`_mistakes_luck`). An oracle arm on the same attempts tells what they cover from
-  what outcomes tell. The policy's arms run when asked for by name.
+  what outcomes tell. The policy's arms run when asked for by name. (Run on dyck and tracking: on
+  tracking that policy never learns to copy where the objects start, and its outcomes are guesses; see the lab notes.)
 - What redrawing hides: given whole attempts, a later line that shows the state to be broken takes the blame of the slip that caused it,
   and attempts that slip without such a line are the lucky ones. Likelihood chooses a low luck, and the first mistake is called late.
 - The share (three quarters) and two rounds were chosen on seed 7, whose accuracy on synthetic and on recorded traces was seen. On
