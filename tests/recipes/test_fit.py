@@ -89,7 +89,8 @@ def test_every_teaching_trains_saves_and_scores(records, tmp_path, teaching):
     done = fitted(records, teaching)
     folder = save_scorer(done.scorer, tmp_path / "scorer")
     judge = registry.get("judge", "head").function(str(folder))
-    assert np.array_equal(step_scores(judge, records), step_scores(ScorerJudge(done.scorer), records))
+    # Weights that lie elsewhere in memory may be multiplied by another kernel: the last digits of a float32 are its own.
+    assert np.allclose(step_scores(judge, records), step_scores(ScorerJudge(done.scorer), records), rtol=0, atol=1e-6)
     assert {one.status for one in judge(attempts(records[:10]))} == {"scored"}
     manifest = load_manifest(folder)
     assert manifest.trained["num_attempts"] == done.num_attempts == 180

@@ -165,7 +165,7 @@ def test_the_small_model_learns_chains_modulo_five(tmp_path):
         for problem in problems[:4000]
         for _ in range(4)
     ]
-    policy = hf(str(train_language_model(texts, tmp_path, num_updates=600, progress=False)))
+    policy = hf(str(train_language_model(texts, tmp_path, num_updates=1000, progress=False)))
     trees = chains(problems[4000:], policy=policy, rng=rng(0, "attempts"), num=4)
     ours, theirs = [], []
     for tree in trees:
