@@ -53,7 +53,7 @@ SIZES = {
         ToolWorld("tool_use", (("backend", "store"), REAL), 40, 4, 8, 3, 2, 6, hidden=16), 400, 2, 3, 1, ARMS[:4]
     ),
     "tiny": Size(
-        ToolWorld("tool_use", (("backend", "sqlite"), REAL), policy_updates=400), 100_000, 8, 8, 10, (ARMS[0], ARMS[2])
+        ToolWorld("tool_use", (("backend", "sqlite"), REAL), policy_updates=400), 300_000, 8, 8, 20, (ARMS[0], ARMS[2])
     ),
     "small": Size(ToolWorld("tool_use", (("backend", "store"), REAL)), 50_000, 8, 8, 20, ARMS),
 }
