@@ -59,6 +59,20 @@ CLAIMS = (
           "implicit", AUROC, "above", SEEDS, NETWORK),
     Claim("network_implicit_picks_as_outcome_model", "arXiv:2412.01981", f"With {MOST:,} attempts an implicit reward picks better than an outcome model.",
           "outcome_model", BEST, "two-sided: near each other", SEEDS, NETWORK),
+    Claim("network_geometric_mean_above_chain_few", "OpenReview:df3p10k2kq", f"With a network and {FEW} attempts the geometric mean beats the chain.",
+          CHAIN, F1, "above: it has no rate to learn, as softmin has not", SEEDS, NETWORK),
+    Claim("network_no_repair_above_chain_few", "arXiv:2509.26578", f"With a network and {FEW} attempts a chain without repair beats the free one.",
+          CHAIN, F1, "above, as with the table", SEEDS, NETWORK),
+    Claim("network_value_drop_above_broadcast", "arXiv:2405.16802", f"With a network and {MOST:,} attempts value drops beat the broadcast they are made of.",
+          "outcome_broadcast", F1, "above, as with the table", SEEDS, NETWORK),
+    Claim("network_filter_against_broadcast", "arXiv:2507.01951", f"With a network and {MOST:,} attempts the self-supervised filter beats outcome broadcast.",
+          "outcome_broadcast", F1, "two-sided: nothing with the table", SEEDS, NETWORK),
+    Claim("network_broadcast_above_monte_carlo", "arXiv:2312.08935", f"With a network, outcome broadcast beats soft Monte Carlo labels for the generated steps of {MOST:,} attempts.",
+          "monte_carlo", F1, "above: at equal generated steps restarts see a twelfth of the attempts", SEEDS, NETWORK),
+    Claim("network_hybrid_above_chain", "ours", f"With a network and {MOST:,} attempts, labels on 10 % of them beside the outcomes beat outcomes alone.",
+          CHAIN, F1, "above: labels on 10 % alone do", SEEDS, NETWORK),
+    Claim("network_outcomes_beside_labels", "ours", f"With a network and {MOST:,} attempts, outcomes of all beside labels on 10 % beat those labels alone.",
+          "oracle 10%", F1, "below: the first judge's labels are worse than those of a tenth", SEEDS, NETWORK),
 )  # fmt: skip
 # Each claim's two sides as (rival, attempts), or in a swept setting (rival, setting).
 PAIRS: dict[str, tuple[tuple[str, int | str], tuple[str, int | str]]] = {
@@ -80,6 +94,13 @@ PAIRS: dict[str, tuple[tuple[str, int | str], tuple[str, int | str]]] = {
     "network_chain_above_implicit": ((CHAIN, MOST), ("implicit", MOST)),
     "network_chain_above_implicit_auroc": ((CHAIN, MOST), ("implicit", MOST)),
     "network_implicit_picks_as_outcome_model": (("implicit", MOST), ("outcome_model", MOST)),
+    "network_geometric_mean_above_chain_few": (("geometric_mean", FEW), (CHAIN, FEW)),
+    "network_no_repair_above_chain_few": (("latent_chain_crm", FEW), (CHAIN, FEW)),
+    "network_value_drop_above_broadcast": (("value_drop", MOST), ("outcome_broadcast", MOST)),
+    "network_filter_against_broadcast": (("self_supervised_paper", MOST), ("outcome_broadcast", MOST)),
+    "network_broadcast_above_monte_carlo": (("outcome_broadcast", MOST), ("monte_carlo", MOST)),
+    "network_hybrid_above_chain": (("hybrid 10%", MOST), (CHAIN, MOST)),
+    "network_outcomes_beside_labels": (("hybrid 10%", MOST), ("oracle 10%", MOST)),
 }
 OUT = {"lookup": "runs/scaling", "network": "runs/scaling_network"}
 
