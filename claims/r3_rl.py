@@ -17,6 +17,8 @@ from stepcredit.core.types import Estimate
 SEEDS = (700, 701, 702, 703, 704)
 R3, ADABACK = "arXiv:2402.05808", "arXiv:2506.18110"
 BUDGET = "recipes/r3_rl --size small: the same generated tokens for all arms of a length"
+SEEDS_LONG = (705, 706, 707, 708, 709)
+LONG = "recipes/r3_rl --size long: 32, 48, 128 batches at 4, 6, 8 lines, the same tokens for both arms of a length"
 SUCCESS = "success from the prompt, new problems"
 # Slug: the arms compared, first minus second, and the length (None: the longest).
 PAIRS: dict[str, tuple[str, str, bool]] = {
@@ -50,15 +52,21 @@ CLAIMS = (
           "mix", SUCCESS, "two-sided", SEEDS, BUDGET),
     Claim("prompt_among_the_starts", R3, "On the longest chains the mix with the prompt among its starts ends above the mix without it.",
           "mix, no scratch", SUCCESS, "above: the first line is trained from the prompt alone", SEEDS, BUDGET),
+    Claim("scratch_cost_grows_faster_long", R3, "At a budget that 8 lines need, the tokens to a success of .5 double more often with every line from the prompt than with mixed starts.",
+          "mix", "doublings of tokens a line, scratch minus mix; never is the budget", "above", SEEDS_LONG, LONG),
+    Claim("starts_cost_is_quadratic_in_tokens_long", R3,
+          "At a budget that 8 lines need, mixed starts reach .5 in at most four times the tokens at twice the length: half a doubling a line.",
+          "half a doubling a line", "half minus the mix's doublings a line", "two-sided: .4 to .6", SEEDS_LONG, LONG),
 )  # fmt: skip
 
 
-def measure(claim: Claim, size: str = "small", out: str = "runs/r3_rl") -> tuple[Estimate, dict[str, float]]:
+def measure(claim: Claim, size: str = "", out: str = "runs/r3_rl") -> tuple[Estimate, dict[str, float]]:
     """The claim's difference, paired by seed, with a t-interval over seeds; and the mean cost of its first arm."""
     from stepcredit.recipes._r3_rl_run import growth, slopes
     from stepcredit.recipes._rl import mean_cost, paired
     from stepcredit.recipes.r3_rl import SIZES, results
 
+    size = size or ("long" if claim.budget == LONG else "small")
     lengths = SIZES[size].lengths
     if claim.slug in PAIRS:
         one, other, longest = PAIRS[claim.slug]
@@ -72,6 +80,6 @@ def measure(claim: Claim, size: str = "small", out: str = "runs/r3_rl") -> tuple
         return paired(first, second, "forgotten", "fall in success, staged minus mix"), mean_cost(first)
     found = results(size, claim.seeds, [(arm, length) for arm in ("scratch", "mix") for length in lengths], out=out)
     cost = mean_cost(found[f"mix ({max(lengths)})"])
-    if claim.slug == "scratch_cost_grows_faster":
+    if claim.slug.startswith("scratch_cost_grows_faster"):
         return growth(found, lengths, 0.5), cost
     return over_seeds([0.5 - slope for slope in slopes(found, "mix", lengths, 0.5)], "doublings of tokens a line"), cost

@@ -140,6 +140,9 @@ def test_a_cost_that_doubles_with_every_line_has_slope_one():
 def test_the_budget_is_in_whole_attempts_from_the_prompt():
     scale = replace(recipe.SIZES["quick"], budget=3, num_problems=4, num_attempts=5)
     assert tokens_of(scale, 2) == 3 * 4 * 5 * 7  # two lines of three tokens, and an end
+    longer = replace(scale, budget=(3, 9))
+    assert tokens_of(longer, 2) == 3 * 4 * 5 * 7 and tokens_of(longer, 3) == 9 * 4 * 5 * 10
+    assert recipe.wanted("long") == [(arm, n) for n in (4, 6, 8) for arm in ("start", "scratch", "mix")]
 
 
 @pytest.fixture(scope="module")

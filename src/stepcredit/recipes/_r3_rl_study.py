@@ -56,7 +56,7 @@ class Study:
             told = test(hf(str(world.policy if arm == "start" else world.imitator(length))))
             return ArmResult(dict(told), cost={"generated_tokens": 0.0})
         settings = Settings(
-            num_updates=100 * scale.budget, num_problems=scale.num_problems, learning_rate=scale.learning_rate, kl=scale.kl,
+            num_updates=100 * scale.batches(length), num_problems=scale.num_problems, learning_rate=scale.learning_rate, kl=scale.kl,
             max_new_tokens=most_tokens(length), max_generated_tokens=budget,
         )  # fmt: skip
         folder = world.imitator(length) if arm == "imitation+scratch" else world.policy
@@ -81,7 +81,7 @@ class Study:
 
 def tokens_of(scale: Scale, length: int) -> int:
     """An arm's budget in generated tokens: so many batches of whole attempts from the prompt, three tokens a line and an end."""
-    return scale.budget * scale.num_problems * scale.num_attempts * (3 * length + 1)
+    return scale.batches(length) * scale.num_problems * scale.num_attempts * (3 * length + 1)
 
 
 def read(curve: Sequence[Mapping[str, float]], length: int, budget: int) -> dict[str, Estimate]:

@@ -30,7 +30,8 @@ MAX_POSITIONS = 64
 class Scale:
     """What is taught, shown, trained and tested.
 
-    `budget`: an arm's generated tokens in batches of whole attempts from the prompt; `share`: of starts at the prompt in the mix.
+    `budget`: an arm's generated tokens in batches of whole attempts from the prompt, one number for all lengths or one a length;
+    `share`: of starts at the prompt in the mix.
     """
 
     lengths: tuple[int, ...]
@@ -38,7 +39,7 @@ class Scale:
     policy_updates: int
     num_pool: int
     num_test: int
-    budget: int
+    budget: int | tuple[int, ...]
     every: int
     num_problems: int = 16
     num_attempts: int = 8
@@ -49,6 +50,10 @@ class Scale:
     imitation_updates: int = 100
     kl: float = 0.05
     share: float | None = 0.24
+
+    def batches(self, length: int) -> int:
+        """The budget at a length."""
+        return self.budget if isinstance(self.budget, int) else self.budget[self.lengths.index(length)]
 
 
 @dataclass
