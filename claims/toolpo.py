@@ -12,6 +12,8 @@ from stepcredit.core.types import Estimate
 
 SEEDS = (740, 741, 742, 743, 744)
 BUDGET = "recipes/toolpo --size small: equal generated tokens an arm, tested on the unreliable store"
+AGAIN = (745, 746, 747, 748, 749)
+DATABASE = "recipes/toolpo --size sqlite: equal generated tokens an arm, tested on the unreliable database"
 PAPER = "arXiv:2510.21618"
 CLAIMS = (
     Claim("toolpo_above_success", PAPER, "Trained on the tool, attribution to calls learns more than success alone.",
@@ -22,15 +24,34 @@ CLAIMS = (
           "success, on the tool", "sound calls", "above", SEEDS, BUDGET),
     Claim("simulator_above_tool", PAPER, "On the unreliable tool, what was trained in the clean simulator does better than what was trained there.",
           "toolpo, on the tool", "success", "two-sided (paper: simulator +3.3)", SEEDS, BUDGET),
+    Claim("toolpo_sqlite_above_success", PAPER, "On a database, attribution to calls learns more than success alone.",
+          "success, on the tool", "success", "above", AGAIN, DATABASE),
+    Claim("toolpo_sqlite_above_all_tokens", PAPER, "On a database, the same rewards are better on the calls alone than on all tokens.",
+          "all tokens, on the tool", "success", "above (paper: +2.0 over no attribution)", AGAIN, DATABASE),
+    Claim("toolpo_sqlite_sounder_calls", PAPER, "On a database, attribution makes more of the calls sound than success alone does.",
+          "success, on the tool", "sound calls", "above", AGAIN, DATABASE),
+    Claim("toolpo_sqlite_per_call", "ours", "On a database, an advantage for each call makes more of them sound than the attempt's on all.",
+          "toolpo, on the tool", "sound calls", "above", AGAIN, DATABASE),
+    Claim("toolpo_simulated_above_success", PAPER, "Trained in the simulator, attribution to calls is better on the tool than success alone.",
+          "success, in the simulator", "success", "level", AGAIN, BUDGET),
+    Claim("toolpo_simulated_above_all_tokens", PAPER, "Trained in the simulator, the same rewards are better on the calls alone than on all tokens.",
+          "all tokens, in the simulator", "success", "level", AGAIN, BUDGET),
+    Claim("simulator_success_above_tool", PAPER, "Success alone in the clean simulator does better on the unreliable tool than success alone there.",
+          "success, on the tool", "success", "below: nothing is busy in the simulator", AGAIN, BUDGET),
 )  # fmt: skip
+ARM_OF = {"simulator_above_tool": "toolpo, in the simulator", "toolpo_sqlite_per_call": "per call, on the tool",
+          "toolpo_simulated_above_success": "toolpo, in the simulator", "toolpo_simulated_above_all_tokens": "toolpo, in the simulator",
+          "simulator_success_above_tool": "success, in the simulator"}  # fmt: skip
 
 
-def measure(claim: Claim, size: str = "small", out: str = "runs/toolpo") -> tuple[Estimate, dict[str, float]]:
+def measure(claim: Claim, size: str = "", out: str = "runs/toolpo") -> tuple[Estimate, dict[str, float]]:
     """The claim's difference, paired by seed, with a t-interval over seeds; and the mean cost of its arm."""
     from stepcredit.recipes._rl import mean_cost, paired
     from stepcredit.recipes.toolpo import results
 
-    arm = "toolpo, in the simulator" if claim.slug == "simulator_above_tool" else "toolpo, on the tool"
-    found = results(size, claim.seeds, [arm, claim.control], out=out)
+    arm = ARM_OF.get(claim.slug, "toolpo, on the tool")
+    found = results(
+        size or ("sqlite" if claim.budget == DATABASE else "small"), claim.seeds, [arm, claim.control], out=out
+    )
     gap = paired(found[arm], found[claim.control], claim.metric, f"{claim.metric}, {arm} minus {claim.control}")
     return gap, mean_cost(found[arm])

@@ -44,6 +44,14 @@ def test_attribution_differs_from_the_shared_reward_on_answers_alone():
     assert CREDITS["toolpo"](tree).values_N[[1, 3, 4, 6]].tolist() == [-0.25, -0.5, 0.25, 0.5]
     assert CREDITS["all tokens"](tree).values_N[[1, 3, 4, 6]].tolist() == [-0.25, -0.25, 0.25, 0.25]
     assert CREDITS["success"](tree).values_N[[1, 3, 4, 6]].tolist() == [-0.5, -0.5, 0.5, 0.5]
+    # The first attempt's call is worth 1/2, the other's 0: each less the mean over attempts, 1/4, and its success.
+    assert CREDITS["per call"](tree).values_N[[1, 3, 4, 6]].tolist() == [-0.25, -0.5, 0.25, 0.5]
+    spoilt = [good[0], good[1], Step("get 9", "tool_call"), Step("= 1", "tool_result", sampled=False), good[2]]
+    # Of the calls [right 1/2, wrong 0] and [wrong 0]: means 1/4 and 0, so less 1/8: the wrong one beside a right one is not paid.
+    each = CREDITS["per call"](star(problem, [spoilt, bad], [Outcome(0.0), Outcome(1.0)])).values_N
+    assert each[[1, 3, 6]].tolist() == [-0.125, -0.625, 0.375]
+    shared = CREDITS["toolpo"](star(problem, [spoilt, bad], [Outcome(0.0), Outcome(1.0)])).values_N
+    assert shared[[1, 3, 6]].tolist() == [-0.25, -0.25, 0.25]
     assert set(KINDS.values()) == {"label-free", "control"}
 
 
