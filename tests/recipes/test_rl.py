@@ -61,20 +61,36 @@ def result(value, tokens):
     )
 
 
-def test_arms_stand_on_one_grid_of_tokens():
-    # The shorter arm ends at 100: half of the longer's way, where that stands at .5.
+def test_arms_stand_on_one_grid_of_tokens_each_to_its_own_end():
+    # The shorter arm ends at 100: half of the longer's way, where that stands at .5; it is not drawn beyond.
     found = {"a": [result(1.0, 200.0), result(1.0, 200.0)], "b": [result(0.4, 100.0), result(0.2, 100.0)]}
     run = run_of(
         found, {"a": "label-free", "b": "control"}, ["success"], title="t", seeds=[1, 2], expectation="e", config={}
     )
     check_run(run)
     curve = run["curves"]["success against generated tokens"]
-    assert curve["x"][-1] == 100.0
-    ends = {one["name"]: one["y"][-1] for one in curve["series"]}
-    assert ends["a"] == 0.5 and ends["b"] == pytest.approx(0.3)
+    middle = curve["x"].index(100.0)
+    assert curve["x"][-1] == 200.0
+    a, b = curve["series"]
+    assert a["y"][middle] == 0.5 and a["y"][-1] == 1.0
+    assert b["y"][middle] == pytest.approx(0.3) and set(b["y"][middle + 1 :]) == {None}
+    # Two seeds at .4 and .2: mean .3, t(1) = 12.706 times .1 on each side.
+    assert b["high"][middle] == pytest.approx(0.3 + 1.2706, abs=1e-3)
     assert paired(found["a"], found["b"], "success", "difference").value == pytest.approx(0.7)
     assert mean_cost(found["b"]) == {"generated_tokens": 100.0}
     json.dumps(run)
+
+
+def test_one_seed_s_curve_has_the_intervals_of_its_tests(folder):
+    rollout = verified_rollout(chains, even, num=4, max_new_tokens=8)
+    arm = RlArm(rollout, bind("credit", "group_mean", normalize="none"),
+                Settings(num_updates=1, num_problems=2, learning_rate=1e-3, max_new_tokens=8))  # fmt: skip
+    found = train_arm(folder, PROBLEMS, arm, test=success(PROBLEMS, rollout, seed=0), seed=0)
+    run = run_of({"a": [found]}, {"a": "label-free"}, ["success"], title="t", seeds=[0], expectation="e", config={})
+    line = run["curves"]["success against generated tokens"]["series"][0]
+    last = found.estimates["success"]
+    assert (line["low"][-1], line["y"][-1], line["high"][-1]) == (last.low, last.value, last.high)
+    assert found.curve[0]["success low"] <= found.curve[0]["success"] <= found.curve[0]["success high"]
 
 
 def test_finished_arms_are_read_back(tmp_path):

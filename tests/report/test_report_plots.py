@@ -1,6 +1,9 @@
 """Plots are strings that depend on their data alone."""
 
+import re
+
 import matplotlib
+import numpy as np
 import pytest
 
 from stepcredit.report._plots import curve, reliability, swatches
@@ -56,3 +59,14 @@ def test_thirty_arms_have_thirty_keys():
     keys = swatches([{"name": str(i), "y": []} for i in range(30)], name="k")
     looks = {key.replace(f"k-key{i}-", "") for i, key in enumerate(keys)}
     assert len(keys) == len(looks) == 30
+
+
+# By their logarithms: one factor twice; 2 and 3 powers of two. Others by what they are: 10 and 70 apart.
+@pytest.mark.parametrize(("x", "ratio"), [([800, 6400, 51200], 1.0), ([1, 4, 32], 1.5), ([10, 20, 90], 7.0)])
+def test_numbers_that_grow_by_one_factor_stand_at_equal_distances(x, ratio):
+    svg = curve(x, [{"name": "a", "y": [0.2, 0.4, 0.6]}], name="p")
+    paths = [re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", path) for path in re.findall(r'd="([^"]*)"', svg)]
+    points = [np.array(path, dtype=float) for path in paths if len(path) == 3]
+    (line,) = [one for one in points if (np.diff(one[:, 0]) > 0).all() and (np.diff(one[:, 1]) < 0).all()]
+    first, second = np.diff(line[:, 0])
+    assert second == pytest.approx(ratio * first, rel=0.01)

@@ -20,7 +20,7 @@ from stepcredit import __version__
 from stepcredit.core.protocols import Policy, Rng, Verifier
 from stepcredit.core.rng import rng
 from stepcredit.core.stats import clustered_mean, over_seeds
-from stepcredit.core.types import Estimate, Problem, Tree
+from stepcredit.core.types import Estimate, Floats, Problem, Tree
 from stepcredit.recipes._arms import ArmResult, as_cell, combined, load_results, result_rows, save_results
 from stepcredit.train.grpo import CreditFn, Rollout, Settings, grpo
 from stepcredit.train.policy_samples import Rules
@@ -164,23 +164,44 @@ def run_of(
 
 
 def _against_tokens(found: Mapping[str, Sequence[ArmResult]], kinds: Mapping[str, str], column: str) -> dict[str, Any]:
-    """Mean over seeds of a tested number on a common grid of generated tokens, between tests by straight lines."""
+    """Mean over seeds of a tested number on a grid of generated tokens, between tests by straight lines, each arm to its own end.
+
+    The band is the t-interval over seeds, with one seed the test's own.
+    """
     points = {name: [_points(one, column) for one in of] for name, of in found.items()}
     points = {name: of for name, of in points.items() if all(len(x) > 1 for x, _ in of)}
     if not points:
         return {}
-    end = min(x[-1] for of in points.values() for x, _ in of)
-    grid = np.linspace(0.0, end, 11)
-    series = [{"name": name, "style": {"label-free": "arm"}.get(kinds[name], kinds[name]),
-               "y": np.mean([np.interp(grid, x, y) for x, y in of], axis=0).tolist()}
-              for name, of in points.items()]  # fmt: skip
+    ends = {name: min(x[-1] for x, _ in of) for name, of in points.items()}
+    longest, level = max(ends.values()), min(ends.values()) > 0.9 * max(ends.values())
+    grid = np.linspace(0.0, min(ends.values()) if level else longest, 11 if level else 33)
+    series = []
+    for name, of in points.items():
+        within = grid <= ends[name]
+        drawn_S3P = np.stack([np.stack([np.interp(grid, x, y) for y in ys]) for x, ys in of])
+        value, low, high = _band(drawn_S3P)
+        series.append({"name": name, "style": {"label-free": "arm"}.get(kinds[name], kinds[name]),
+                       **{key: [float(y) if ok and np.isfinite(y) else None for y, ok in zip(line, within, strict=True)]
+                          for key, line in (("y", value), ("low", low), ("high", high))}})  # fmt: skip
     return {f"{column} against generated tokens": {"x": grid.tolist(), "series": series}}
 
 
-def _points(one: ArmResult, column: str) -> tuple[list[float], list[float]]:
+def _band(drawn_S3P: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean, low and high a point; `drawn_S3P` holds each seed's value, low and high."""
+    if len(drawn_S3P) == 1:
+        return drawn_S3P[0, 0], drawn_S3P[0, 1], drawn_S3P[0, 2]
+    told = [over_seeds(list(at), "") for at in drawn_S3P[:, 0].T]
+    return (np.array([one.value for one in told]), np.array([one.low for one in told]), np.array([one.high for one in told]))  # fmt: skip
+
+
+def _points(one: ArmResult, column: str) -> tuple[list[float], list[list[float]]]:
     rows = [row for row in one.curve if column in row]
-    return [row["tokens"] for row in rows], [row[column] for row in rows]
+    nan = float("nan")
+    return [row["tokens"] for row in rows], [[row.get(name, nan) for row in rows] for name in (column, f"{column} low", f"{column} high")]  # fmt: skip
 
 
 def _values(estimates: Mapping[str, Estimate]) -> dict[str, float]:
-    return {name: one.value for name, one in estimates.items()}
+    """Each number under its name, its interval under "name low" and "name high" where there is one."""
+    ends = {f"{name} {end}": value for name, one in estimates.items()
+            for end, value in (("low", one.low), ("high", one.high)) if np.isfinite(value)}  # fmt: skip
+    return {name: one.value for name, one in estimates.items()} | ends

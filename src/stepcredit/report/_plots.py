@@ -51,7 +51,7 @@ def curve(
     """Lines over x with interval bands; `name` keeps the ids of several plots on one page apart.
 
     Each series has `y` and optionally `low`, `high` (each [len(x)], None or NaN where never computed: the line has a
-    gap there) and `style`. The axis is logarithmic where every x is a power of two.
+    gap there) and `style`. The axis is logarithmic where every x is a power of two, or three or more x grow by one factor.
     """
 
     def draw(figure: Figure) -> None:
@@ -63,7 +63,7 @@ def curve(
                 low, high = _finite(line["low"]), _finite(line["high"])
                 alpha = 0.16 if line.get("style", "arm") == "arm" else 0.09
                 axes.fill_between(position, low, high, color=style["color"], alpha=alpha, linewidth=0)
-        if len(position) > 1 and all(value > 0 and np.log2(value).is_integer() for value in position):
+        if _is_geometric(position):
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_locator(FixedLocator(list(position)))
             axes.xaxis.set_minor_locator(NullLocator())
@@ -144,6 +144,14 @@ def _styles(series: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _finite(values: Sequence[float | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _is_geometric(position: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
+    if len(position) < 2 or not (position > 0).all() or not (np.diff(position) > 0).all():
+        return False
+    steps = np.diff(np.log2(position))
+    by_one_factor = len(steps) > 1 and np.allclose(steps, steps[0]) and steps[0] >= 1
+    return bool(by_one_factor or all(float(power).is_integer() for power in np.log2(position)))
 
 
 def _keep_in_unit_range(axes: Any, series: Sequence[Mapping[str, Any]]) -> None:
