@@ -1,7 +1,9 @@
 """SRL: instances and their steps, dynamic sampling that ends, the world's answers, the whole run, its claims."""
 
+import hashlib
 import importlib
 import importlib.util
+import json
 import math
 import sys
 from dataclasses import replace
@@ -16,6 +18,7 @@ from stepcredit.credit.expert_similarity import expert_similarity, rewards
 from stepcredit.recipes import srl as recipe
 from stepcredit.recipes._srl_rollout import Kept, dynamic, instances, next_steps
 from stepcredit.recipes._srl_world import Scale, World, action_of, problem_of, trace, verify
+from stepcredit.recipes._starts import decides, own_scale
 from stepcredit.report import write_report
 from stepcredit.train.groups import grouped
 
@@ -140,6 +143,14 @@ def test_no_prompt_of_the_test_is_trained_on(tmp_path):
     assert not prompts[0] & prompts[1] and len(prompts[1]) == 8
 
 
+def test_each_seed_has_its_own_start_policy_where_asked_and_arms_of_one_for_all_are_found_again():
+    """The digest is the folder under which the first claims' arms were finished."""
+    size = recipe.SIZES["small"]
+    one, each = (json.dumps(decides(size, starts), sort_keys=True, default=str) for starts in ("one", "each"))
+    assert hashlib.sha256(one.encode()).hexdigest()[:12] == "39d0b915d855" and one != each
+    assert own_scale(size.scale, "one", 7) == size.scale and own_scale(size.scale, "each", 7).policy_seed == 7
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     return str(tmp_path_factory.mktemp("srl"))
@@ -186,6 +197,7 @@ def test_every_claim_names_numbers_that_the_recipe_measures(run, out, monkeypatc
         ({"seeds": ()}, "one seed or more"),
         ({"seeds": (1, 1)}, "each once"),
         ({"arms": ("mcts",)}, "no arm 'mcts'; there are: base"),
+        ({"starts": "some"}, "starts is 'some'; allowed: one, each"),
     ],
 )
 def test_wrong_knobs_are_named(knobs, said, tmp_path):

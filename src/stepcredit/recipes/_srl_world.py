@@ -10,7 +10,7 @@ line leaves out an operation with probability `skip`, whole or behind given acti
 and then, and all of them right next to never: an outcome hardly ever says anything, a step's does.
 An answer is right if the attempt has a line an operation, is closed, and its last result is the problem's.
 Departs: the skipping is built in. A policy that never saw a long problem hardly writes a right line there either, and SRL found
-nothing to start from (lab notes). One start policy serves all seeds: what varies is problems and reinforcement.
+nothing to start from (lab notes). Where one start policy serves all seeds, what varies is problems and reinforcement alone.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _outcome(problem: Problem, solution: Solution) -> Outcome:
 
 @dataclass
 class World:
-    """One seed's problems, and the start policy, which is the same for all seeds: found again by content under `out/cache`."""
+    """One seed's problems, and the start policy, made from `scale.policy_seed`: found again by content under `out/cache`."""
 
     scale: Scale
     seed: int
