@@ -2,7 +2,7 @@
 
 import pytest
 
-from stepcredit.core.environment import Reply, executed, num_calls, observed, one_by_one, turn
+from stepcredit.core.environment import Reply, executed, num_calls, observed, one_by_one, results, turn
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import star
 from stepcredit.core.types import Problem, Step
@@ -45,3 +45,27 @@ def test_a_call_that_failed_changed_nothing_and_old_results_are_replaced():
 def test_calls_are_counted_by_their_results():
     done = observed(one_by_one(counting), PROBLEM, [Step("go"), Step("break"), Step("end")], rng(0))
     assert num_calls(star(PROBLEM, [done, [Step("end")]])) == 2
+
+
+def call(text):
+    return Step(text, kind="tool_call")
+
+
+def seen(text):
+    return Step(text, kind="tool_result", sampled=False)
+
+
+def test_calls_made_together_have_their_results_in_the_same_order():
+    """As in chats: two calls of one message, then their results. The first failed, and stands two places before its result."""
+    turn_of_two = [call("put a"), call("put b"), seen("ERROR busy"), seen("ok")]
+    assert results(turn_of_two) == ["ERROR busy", "ok", None, None] and executed(turn_of_two) == ["put b"]
+    thought = [Step("hm"), call("put a"), call("put b"), seen("ok"), seen("ERROR busy"), call("put c"), seen("ok")]
+    assert executed(thought) == ["hm", "put a", "put c"]  # a thought before the calls has no result
+    # Of three, the last was never answered: it counts as carried out. A user who says ERROR is no result.
+    cut = [call("a"), call("b"), call("c"), seen("ok"), seen("ERROR"), Step("ERROR?", kind="prompt", sampled=False)]
+    assert results(cut) == ["ok", "ERROR", None, None, None, None] and executed(cut) == ["a", "c"]
+
+
+def test_more_results_than_calls_fail_nothing_else():
+    assert executed([call("a"), seen("ok"), seen("ERROR twice"), call("b"), seen("ok")]) == ["a", "b"]
+    assert results([seen("ERROR"), call("a")]) == [None, None] and results([]) == []

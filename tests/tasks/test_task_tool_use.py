@@ -116,6 +116,9 @@ def test_soundness_is_the_next_right_call_that_was_not_carried_out(backend):
     found = Step("= 1", kind="tool_result", sampled=False)
     again = [Step(one), busy, Step(two), found, Step(one), found, Step(two), found]
     assert task.label_steps(problem, again).tolist() == [1, 0, 1, 1]
+    # Two calls of one turn, the first of which failed, as a chat has them: the second was not yet due.
+    both = [Step(call, kind="tool_call") for call in (one, two)]
+    assert task.label_steps(problem, [*both, busy, found, Step(one), found]).tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -89,8 +89,33 @@ def executed(steps: Sequence[Step]) -> list[str]:
     >>> executed([*failed, Step("get 3", kind="tool_call"), Step("so")])
     ['get 3', 'so']
     """
-    failed = {place - 1 for place, step in enumerate(steps) if not step.sampled and step.text.startswith(FAILED)}
-    return [step.text for place, step in enumerate(steps) if step.sampled and place not in failed]
+    said = zip(steps, results(steps), strict=True)
+    return [step.text for step, result in said if step.sampled and not (result or "").startswith(FAILED)]
+
+
+def results(steps: Sequence[Step]) -> list[str | None]:
+    """What came back for each step of a path, None for nothing and for what the policy did not write.
+
+    Calls that were made together, one right behind the other, have the results behind them in the same order.
+
+    >>> together = [Step("put 3", kind="tool_call"), Step("put 4", kind="tool_call")]
+    >>> behind = [Step(text, kind="tool_result", sampled=False) for text in ("ERROR busy", "ok")]
+    >>> results([*together, *behind])
+    ['ERROR busy', 'ok', None, None]
+    """
+    found: list[str | None] = [None] * len(steps)
+    made: list[int] = []  # calls that wait for a result
+    for place, step in enumerate(steps):
+        if step.sampled:
+            together = place > 0 and step.kind == "tool_call" and _is_call(steps[place - 1])
+            made = [*made, place] if together else [place]
+        elif made and step.kind != "prompt":
+            found[made.pop(0)] = step.text
+    return found
+
+
+def _is_call(step: Step) -> bool:
+    return step.sampled and step.kind == "tool_call"
 
 
 def num_calls(tree: Tree) -> int:

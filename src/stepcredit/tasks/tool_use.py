@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from stepcredit.core.environment import FAILED, Reply, executed, observed, one_by_one, turn
+from stepcredit.core.environment import FAILED, Reply, executed, observed, one_by_one, results, turn
 from stepcredit.core.protocols import Rng, Solution, Task
 from stepcredit.core.registry import register
 from stepcredit.core.rng import rng as rng_of
@@ -117,11 +117,11 @@ def tool_use(*, backend: Backend = "sqlite", min_calls: int = 2, max_calls: int 
 
     def label_steps(problem: Problem, steps: Solution) -> Floats:
         due, done, label_S = [tool.plain(call) for call in problem.meta["calls"]], 0, []
-        for place, step in enumerate(steps):
+        for step, result in zip(steps, results(steps), strict=True):
             if step.sampled:
                 right = done < len(due) and tool.plain(step.text) == due[done]
                 label_S.append(float(right or (done == len(due) and step.text == f"answer {problem.answer}")))
-                done += right and step.text in executed(steps[place : place + 2])
+                done += right and not (result or "").startswith(FAILED)
         return np.array(label_S, dtype=np.float64)
 
     def verify(problem: Problem, solutions: Sequence[Solution]) -> list[Outcome]:
