@@ -5,9 +5,11 @@ import pytest
 
 from stepcredit.core.log_ratios import encode
 from stepcredit.core.rng import rng
-from stepcredit.core.types import Completion, Outcome, Problem
+from stepcredit.core.tree import star
+from stepcredit.core.types import Completion, Outcome, Problem, Step
 from stepcredit.credit.group_mean import group_mean
 from stepcredit.credit.reverse_curriculum import starts as counted
+from stepcredit.rollout._verified import verified
 from stepcredit.rollout.given import drawn, given
 from stepcredit.tasks.parities import parities
 from stepcredit.train.groups import grouped
@@ -144,3 +146,15 @@ def test_a_cut_attempt_is_truncated_and_not_verified():
     (tree,) = given([PROBLEM], policy=Cut(), verify=VERIFY, rng=rng(0), num=2, starts=[2])
     assert {tree.outcomes[leaf].status for leaf in tree.leaves} == {"truncated"} and tree.cost.verifier_calls == 0
     assert Outcome(status="truncated").correct is None
+
+
+def test_what_grows_on_a_given_start_is_decided_with_it():
+    """Restarts behind a given line: the verifier reads the whole attempt, as it does where `given` asks it."""
+    tree = star(Problem("p", "ask"), [[Step("3+4=2", sampled=False), Step("2*0=0")]])
+    seen = []
+
+    def verify(problem, solutions):
+        seen.extend([step.text for step in steps if step.sampled] for steps in solutions)
+        return [Outcome(reward=1.0)] * len(solutions)
+
+    assert verified(tree, verify).outcomes[2] == Outcome(reward=1.0) and seen == [["3+4=2", "2*0=0"]]

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from stepcredit.core.log_ratios import encode
 from stepcredit.core.protocols import Policy, Rng
-from stepcredit.core.tree import with_outcomes
-from stepcredit.core.types import Completion, Cost, Credit, Floats, Outcome, Problem, Sample, Tree
+from stepcredit.core.truth import judged_wrong
+from stepcredit.core.types import Completion, Cost, Credit, Floats, Problem, Sample, Tree
 from stepcredit.train.groups import grouped
 from stepcredit.train.policy_samples import Rules, policy_samples, without_signal
 from stepcredit.train.step_advantages import Returns
@@ -122,13 +122,6 @@ class Batch:
 
 def _generated(policy: Any) -> int:
     return int((getattr(policy, "cost", None) or Cost()).generated_tokens)
-
-
-def judged_wrong(tree: Tree, statuses: Sequence[str]) -> Tree:
-    """The tree with outcomes of these statuses scored 0."""
-    wrong = {n: Outcome(0.0, False, o.well_formed, o.answer, verifier=o.verifier) for n, o in enumerate(tree.outcomes)
-             if o is not None and o.status != "scored" and o.status in statuses}  # fmt: skip
-    return with_outcomes(tree, wrong) if wrong else tree
 
 
 def _row_is_attempt(tree: Tree, rules: Rules) -> bool:
