@@ -15,7 +15,7 @@ from stepcredit.recipes._lookup import fit_lookup
 from stepcredit.recipes._pools import until_first_error
 from stepcredit.recipes._scaling_implicit import Implicit
 from stepcredit.recipes._scaling_rivals import DECLARED, LOOKED_UP, RIVALS, rival_in
-from stepcredit.recipes._scaling_run import _needed, _row, needed
+from stepcredit.recipes._scaling_run import _by_labels, _needed, _row, needed
 from stepcredit.recipes._scaling_study import Cells, Network
 from stepcredit.recipes._scaling_world import Setting, attempts_of, num_steps, recovery_rate, restarted
 from stepcredit.recipes.scaling import scaling
@@ -201,6 +201,22 @@ def test_a_single_seed_has_no_interval_and_two_fits_cost_their_sum() -> None:
     # Measured without resampling: the two bounds are not an interval.
     assert row["cells"]["processbench_f1"]["value"] == 0.5 and np.isnan(row["cells"]["processbench_f1"]["low"])
     assert row["cost"] == {"forwarded_tokens": 7.0}
+
+
+def test_by_labelled_steps_a_line_runs_over_the_shares_of_one_number_of_attempts() -> None:
+    def at(value: float, labels: float) -> list[ArmResult]:
+        return [ArmResult({"processbench_f1": Estimate(value, 0, 1, 9, "F1")}, cost={"human_labels": labels})]
+
+    found = {
+        "oracle 1%": {800: at(0.2, 30.0)},
+        "oracle 10%": {800: at(0.5, 300.0)},
+        "latent_chain": {800: at(0.4, 0.0)},
+    }
+    (curve,) = _by_labels(found).values()
+    assert curve["x"] == [30.0, 300.0] and curve["log"]
+    assert [(line["name"], line["y"]) for line in curve["series"]] == [
+        ("oracle, 800 attempts", [0.2, 0.5]), ("latent_chain, 800 attempts, no label", [0.4, 0.4])]  # fmt: skip
+    assert _by_labels({"latent_chain": {800: at(0.4, 0.0)}}) == {}
 
 
 def test_a_size_that_failed_is_no_zero_in_what_is_needed() -> None:

@@ -70,3 +70,15 @@ def test_numbers_that_grow_by_one_factor_stand_at_equal_distances(x, ratio):
     (line,) = [one for one in points if (np.diff(one[:, 0]) > 0).all() and (np.diff(one[:, 1]) < 0).all()]
     first, second = np.diff(line[:, 0])
     assert second == pytest.approx(ratio * first, rel=0.01)
+
+
+def test_a_joined_line_goes_over_what_was_measured_elsewhere():
+    # 10, 20 and 100 at one height: apart there is a point each, joined one stroke of two points.
+    series = [{"name": "a", "y": [0.25, None, 0.25]}]
+    strokes = [
+        len(re.findall(r"L ", path)) for path in re.findall(r'd="([^"]*)"', curve([10, 20, 100], series, name="p"))
+    ]
+    joined = curve([10, 20, 100], series, name="p", joined=True)
+    assert [len(re.findall(r"L ", path)) for path in re.findall(r'd="([^"]*)"', joined)].count(1) == strokes.count(
+        1
+    ) + 1

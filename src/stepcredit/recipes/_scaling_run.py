@@ -15,7 +15,7 @@ from stepcredit.core.stats import over_seeds
 from stepcredit.core.types import Estimate
 from stepcredit.recipes._arms import ArmResult, as_cell
 from stepcredit.recipes._arms import combined as _combined
-from stepcredit.recipes._scaling_rivals import RIVALS
+from stepcredit.recipes._scaling_rivals import DECLARED, RIVALS
 
 COLUMNS = (
     "processbench_f1",
@@ -55,7 +55,8 @@ def run_of(
         "version": __version__, "expectation": expectation, "summary": [*_needed(found), *_by_cost(found), *_agreement(found), *_worlds(swept)],
         "table": {"columns": list(COLUMNS), "rows": rows},
         "results": [result for row, of in _named(found, nulls, swept) for result in _results(row, of)],
-        "curves": {f"{metric} by attempts": _curve(found, metric) for metric in ("processbench_f1", "step_auroc", "best_of_32")},
+        "curves": {f"{metric} by attempts": _curve(found, metric) for metric in ("processbench_f1", "step_auroc", "best_of_32")}
+                  | _by_labels(found),
         "diagnostics": [
             {"arm": name, "lines": of[max(of)][0].lines, "warnings": sorted({one.failed for r in of.values() for one in r if one.failed})}
             for name, of in found.items()
@@ -103,6 +104,30 @@ def _curve(found: Grid, metric: str) -> dict[str, Any]:
             series.append({"name": name, "style": STYLE[RIVALS[name].kind], "y": [c.value for c in cells if c],
                            "low": [c.low for c in cells if c], "high": [c.high for c in cells if c]})  # fmt: skip
     return {"x": list(next(iter(found.values()))), "x_label": "training attempts", "series": series}
+
+
+def _by_labels(found: Grid, metric: str = "processbench_f1") -> dict[str, Any]:
+    """Against the steps that a person labelled: of one number of attempts, a line over shares; without a label, a level line."""
+    lines: list[tuple[str, str, dict[float, Estimate]]] = []
+    for num in next(iter(found.values()), {}):
+        for source in ("oracle", "hybrid"):
+            at = {}
+            for name, of in found.items():
+                cell = combined(of[num], metric)
+                if RIVALS[name].source == source and cell is not None:
+                    at[float(np.mean([one.cost["human_labels"] for one in of[num]]))] = cell
+            lines.append((f"{source}, {num:,} attempts", "oracle" if source == "oracle" else "arm", at))
+    x = sorted({labels for _, _, at in lines for labels in at})
+    if len(x) < 2:
+        return {}
+    for num, results in found.get(DECLARED, {}).items():
+        if (cell := combined(results, metric)) is not None:
+            lines.append((f"{DECLARED}, {num:,} attempts, no label", "control", dict.fromkeys((x[0], x[-1]), cell)))
+    series = [{"name": name, "style": style, **{
+        key: [getattr(at[one], of) if one in at else None for one in x] for key, of in (("y", "value"), ("low", "low"), ("high", "high"))}}
+        for name, style, at in lines if at]  # fmt: skip
+    return {f"{metric} by labelled steps": {
+        "x": x, "x_label": "steps that a person labelled", "log": True, "joined": True, "series": series}}  # fmt: skip
 
 
 def needed(sizes: Sequence[int], values: Sequence[float], level: float) -> float:

@@ -60,6 +60,8 @@ def _check_table(table: Any) -> None:
 def _check_curve(where: str, curve: Any) -> None:
     _needs(where, curve, "x", "series")
     num = len(_list(f"{where}.x", curve["x"], Real))
+    if curve.get("log") and min(curve["x"], default=1) <= 0:
+        raise ValueError(f"{where}.x: {min(curve['x'])} has no place on a logarithmic axis")
     for i, line in enumerate(_list(f"{where}.series", curve["series"])):
         _needs(f"{where}.series[{i}]", line, "name", "y")
         _one_of(f"{where}.series[{i}].style", line.get("style", "arm"), LineKind)

@@ -159,7 +159,15 @@ def _curve(i: int, name: str, curve: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "title": title,
         "x_label": x_label or "x",
-        "svg": _plots.curve(curve["x"], series, name=plot_id, x_label=x_label, y_label=y_label),
+        "svg": _plots.curve(
+            curve["x"],
+            series,
+            name=plot_id,
+            x_label=x_label,
+            y_label=y_label,
+            joined=bool(curve.get("joined")),
+            log=bool(curve.get("log")),
+        ),
         "keys": list(zip(_plots.swatches(series, name=plot_id), [line["name"] for line in series], strict=True)),
         "names": [line["name"] for line in series],
         "bands": bool(bands),

@@ -46,24 +46,30 @@ _RC = {
 
 
 def curve(
-    x: Sequence[float], series: Sequence[Mapping[str, Any]], *, name: str, x_label: str = "", y_label: str = ""
-) -> str:
+    x: Sequence[float], series: Sequence[Mapping[str, Any]], *, name: str, x_label: str = "", y_label: str = "",
+    joined: bool = False, log: bool = False,
+) -> str:  # fmt: skip
     """Lines over x with interval bands; `name` keeps the ids of several plots on one page apart.
 
     Each series has `y` and optionally `low`, `high` (each [len(x)], None or NaN where never computed: the line has a
-    gap there) and `style`. The axis is logarithmic where every x is a power of two, or three or more x grow by one factor.
+    gap there, unless `joined`: series that were measured at different x) and `style`. The axis is logarithmic with `log`, and
+    where every x is a power of two or three or more x grow by one factor.
     """
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         position = _finite(x)
         for line, style in zip(series, _styles(series), strict=True):
-            axes.plot(position, _finite(line["y"]), **style)
+            value = _finite(line["y"])
+            shown = np.isfinite(value) if joined else np.ones(len(value), dtype=bool)
+            axes.plot(position[shown], value[shown], **style)
             if line.get("low") is not None and line.get("high") is not None:
-                low, high = _finite(line["low"]), _finite(line["high"])
+                low, high = _finite(line["low"])[shown], _finite(line["high"])[shown]
                 alpha = 0.16 if line.get("style", "arm") == "arm" else 0.09
-                axes.fill_between(position, low, high, color=style["color"], alpha=alpha, linewidth=0)
-        if _is_geometric(position):
+                axes.fill_between(position[shown], low, high, color=style["color"], alpha=alpha, linewidth=0)
+        if log:
+            axes.set_xscale("log")
+        elif _is_geometric(position):
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_locator(FixedLocator(list(position)))
             axes.xaxis.set_minor_locator(NullLocator())
