@@ -3,7 +3,8 @@
 import importlib
 import math
 import sys
-from dataclasses import replace
+from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ import torch
 from stepcredit.core import registry
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import star
-from stepcredit.core.types import Outcome, Problem, Step
+from stepcredit.core.types import Completion, Outcome, Problem, Step
 from stepcredit.credit.group_mean import group_mean
 from stepcredit.recipes import critique_grpo as recipe
 from stepcredit.recipes._critique_grpo_arms import Counted, arm_of, by_origin, copied, reference_steps
+from stepcredit.recipes._critique_grpo_critics import ASKED, CriticScale, CriticWorld, critic_of, turned_round
 from stepcredit.recipes._critique_grpo_study import Plateau, plateau_test
 from stepcredit.recipes._critique_grpo_world import World
 from stepcredit.report import write_report
@@ -258,6 +260,167 @@ def test_nobody_is_shown_a_critique_in_the_test(world):
     assert math.isnan(plateau_test(world, Plateau([], []), 2, 20)(policy)["held-out plateau"].value)
 
 
+WRONG, RIGHT = [Step("3+4=1"), Step("1*2=2")], [Step("3+4=2"), Step("2*2=4")]
+
+
+def no_truth(*_):
+    raise AssertionError("a step's truth was asked for")
+
+
+@pytest.fixture(scope="module")
+def critics(tmp_path_factory):
+    """A world whose policy is told all critiques, and whose step oracle nobody may ask."""
+    plan = recipe.SIZES["quick"]
+    world = CriticWorld(CriticScale(**asdict(plan.scale)), 3, tmp_path_factory.mktemp("critics"))
+    world.__dict__["task"] = replace(world.task, label_steps=no_truth)
+    return world
+
+
+class Says:
+    """A policy that answers whatever it is asked with one text of four tokens."""
+
+    def __init__(self, text):
+        self.text, self.asked = text, []
+
+    def sample(self, prefixes, num, rng, *, stop=(), max_new_tokens=256):
+        self.asked.extend((prefix, stop, max_new_tokens) for prefix in prefixes)
+        return [[Completion(self.text, token_ids=(5, 6, 7, 8)) for _ in range(num)] for _ in prefixes]
+
+
+@pytest.mark.parametrize(
+    ("arm", "of_wrong", "of_right"),
+    [
+        ("unshaped_verdict", "The generated solution is incorrect.", "The generated solution is correct."),
+        ("unshaped_answer", "The generated solution is incorrect, the ground truth is 4.",
+         "The generated solution is correct, the ground truth is 4."),
+        ("unshaped_inverted_every", "The generated solution is correct.", "The generated solution is incorrect."),
+        ("unshaped_own", "Step 1 is odd.", "Step 1 is odd."),
+    ],
+)  # fmt: skip
+def test_critics_without_the_oracle_say_what_they_may_know(critics, arm, of_wrong, of_right):
+    policy = Says("Step 1 is odd.")
+    judge = critic_of(arm, critics, lambda critique: len(critique.split()))(policy, rng(0))
+    wrong, right = judge([(PROBLEM, WRONG), (PROBLEM, RIGHT)])
+    assert (wrong.critique, right.critique) == (of_wrong, of_right)
+    words = len(of_wrong.split())
+    assert wrong.cost.generated_tokens == (4 if arm == "unshaped_own" else words) and wrong.cost.judge_calls == 1
+    assert [asked for asked, *_ in policy.asked] == ([ASKED.format(prompt="3 +4 *2", attempt=text) for text in (
+        "3+4=1\n1*2=2", "3+4=2\n2*2=4")] if arm == "unshaped_own" else [])  # fmt: skip
+
+
+def test_the_oracle_and_the_liar_do_ask(critics):
+    for arm in ("unshaped", "unshaped_every", "shaped_3x", "unshaped_tried_7", "misleading"):
+        with pytest.raises(AssertionError, match="truth"):
+            critic_of(arm, critics, len)(None, rng(0))([(PROBLEM, WRONG)])
+
+
+def test_a_verifier_turned_round_leaves_open_what_is_open(world):
+    found = turned_round(world.task.verify)(PROBLEM, [WRONG, RIGHT, [Step("?")]])
+    assert [(one.reward, one.correct) for one in found[:2]] == [(1.0, True), (0.0, False)]
+    assert found[2] == world.task.verify(PROBLEM, [[Step("?")]])[0] and found[2].status == "unparsed"
+
+
+def test_a_start_policy_is_made_without_the_truth_of_any_step_and_knows_three_modes(critics):
+    shown = len(critics.problems["shown"])
+    kinds = Counter()
+    for context, written in critics.examples:
+        last = context.removesuffix("\n").split("\n")[-1]
+        if "\n" not in context.removesuffix("\n"):
+            kinds["solve"] += 1
+        elif last == "Which step is wrong?":
+            assert written == "No step is wrong." or written.startswith("Step ")
+            kinds["criticise"] += 1
+        else:
+            before = context.split("\n")[1:-2]
+            kinds["again"] += 1
+            kinds["mistake" if "tep" in last else "answer" if "truth" in last else "verdict"] += 1
+            lines = written.split("\n")
+            assert len(lines) == len(before)
+            if last in ("No step is wrong.", "The generated solution is correct."):
+                assert lines == before
+            elif last.startswith("Step"):  # "Step 2 is wrong, it should be 3.": obeyed, and nothing before it touched
+                place, said = int(last.split()[1]), last.removesuffix(".").split()[-1]
+                assert lines[: place - 1] == before[: place - 1] and lines[place - 1].endswith(f"={said}")
+                assert lines[place - 1] != before[place - 1]
+            elif "truth" in last:
+                end = last.removesuffix(".").split()[-1]
+                assert lines[-1].endswith(f"={end}") and ("incorrect" in last) == (not before[-1].endswith(f"={end}"))
+                assert "incorrect" in last or lines == before
+            else:
+                assert last == "The generated solution is incorrect." and lines != before
+    assert kinds["solve"] == kinds["criticise"] == kinds["again"] == shown == 60
+    assert min(kinds[form] for form in ("mistake", "verdict", "answer")) > 5
+
+
+def test_what_is_said_to_be_right_need_not_be(critics):
+    """Five numbers, one of which the attempt ends in: told which is drawn (.8 of the time), 1 - .8 * .8 = .36 are copies."""
+    told = Counter(critics.told("answer", PROBLEM, WRONG, rng(seed))[0] for seed in range(400))
+    assert 0.26 < told["The generated solution is correct, the ground truth is 2."] / 400 < 0.46
+    assert {text.removesuffix(".")[-1] for text in told} == set("01234")
+    verdicts = Counter(
+        critics.told("verdict", PROBLEM, steps, rng(seed))[0] for seed in range(100) for steps in (WRONG, RIGHT)
+    )
+    assert 0.1 < verdicts["The generated solution is correct."] / 200 < 0.3
+
+
+def test_the_own_critique_is_a_change_that_the_verifier_accepted(critics):
+    """3+4=1, 1*2=2 for 4: the first line changed to 2 makes it right, and so does the last changed to 4, unsound as it is."""
+    assert critics.own_critique(PROBLEM, RIGHT, rng(0)) == "No step is wrong."
+    said = Counter(critics.own_critique(PROBLEM, WRONG, rng(seed)) for seed in range(200))
+    first, last = (said[f"Step {place} is wrong, it should be {result}."] for place, result in ((1, 2), (2, 4)))
+    assert first > 50 and last > 50 and first + last > 180  # the rest: a slip behind another change came out right
+
+
+def knobs_of(arm, monkeypatch, critics):
+    """What an arm asks of `rollout/refine`."""
+    asked = {}
+    monkeypatch.setattr(
+        "stepcredit.recipes._critique_grpo_arms.refine", lambda problems, **knobs: asked.update(knobs) or []
+    )
+    made, _ = arm_of(arm, critics, recipe.SIZES["quick"].settings)
+    made.rollout([], None, rng(0))
+    return asked["num"], asked["refine"], asked["num_tried"], asked["num_refinements"], made.settings
+
+
+@pytest.mark.parametrize(
+    ("arm", "of", "tried", "kept", "shaping", "rate"),
+    [
+        ("unshaped_verdict", "all_fail", 1, 1, None, 1), ("unshaped_inverted_every", "all", 1, 1, None, 1),
+        ("unshaped_every", "all", 1, 1, None, 1), ("unshaped_tried_7", "all_fail", None, 1, None, 1),
+        ("unshaped_verdict_tried_7", "all_fail", None, 1, None, 1), ("unshaped_k_3", "all_fail", 3, 3, None, 1),
+        ("shaped_3x", "all_fail", 1, 1, 0.1, 3), ("shaped_10x", "all_fail", 1, 1, 0.1, 10),
+    ],
+)  # fmt: skip
+def test_an_arm_is_what_its_name_says(arm, of, tried, kept, shaping, rate, monkeypatch, critics):
+    *knobs, settings = knobs_of(arm, monkeypatch, critics)
+    assert knobs == [7, of, tried, kept] and settings.shaping == shaping
+    assert settings.learning_rate == pytest.approx(rate * recipe.SIZES["quick"].settings.learning_rate)
+
+
+def test_right_refinements_with_a_wrong_line_are_counted_apart(world):
+    """3+4=1, 1*2=4 ends right by two mistakes: of two right refinements one is sound."""
+    tokenizer = world.policy().tokenizer
+    unsound = group(tokenizer)
+    lines = attempt(tokenizer, "3+4=1", "1*2=4", context=CONTEXT)
+    unsound = star(PROBLEM, [attempt(tokenizer, "3+4=1", "1*2=2"), lines], [Outcome(0.0, False), Outcome(1.0, True)])
+    counted = Counted(lambda *_: [group(tokenizer), unsound], label_steps=world.task.label_steps)
+    counted([], None, rng(0))
+    assert counted.shares()["right ones sound"] == 0.5 and counted.shares()["refinements right"] == 1.0
+
+
+@pytest.mark.slow
+def test_all_arms_of_size_critics_run(tmp_path, monkeypatch):
+    plan = recipe.SIZES["quick"]
+    monkeypatch.setitem(recipe.SIZES, "critics", replace(plan, scale=CriticScale(**asdict(plan.scale))))
+    run = recipe.critique_grpo(size="critics", seeds=(3,), out=str(tmp_path))
+    rows = {row["arm"]: row for row in run["table"]["rows"]}
+    assert list(rows) == ["start", *recipe.CRITIC_ARMS]
+    assert all(row["cost"]["generated_tokens"] >= 600 for name, row in rows.items() if name != "start")
+    refined = {name: row["cells"]["refined"]["value"] for name, row in rows.items() if name != "start"}
+    assert refined["grpo_8"] == 0.0 < refined["unshaped"] <= 1.0 == refined["unshaped_every"] < refined["unshaped_k_3"]
+    write_report(run, tmp_path / "report.html")
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     return str(tmp_path_factory.mktemp("critique_grpo"))
@@ -287,7 +450,7 @@ def test_a_second_run_reads_everything_back(run, out, monkeypatch):
 
 @pytest.mark.parametrize(
     ("knobs", "said"),
-    [({"size": "huge"}, "size 'huge'"), ({"seeds": ()}, "one seed or more"), ({"arms": ("ppo",)}, "no arm 'ppo'; there are: grpo_8")],
+    [({"size": "huge"}, "size 'huge'"), ({"seeds": ()}, "one seed or more"), ({"arms": ("ppo",)}, "no arm 'ppo' in size 'quick'; there are: grpo_8"), ({"arms": ("unshaped_own",)}, "no arm 'unshaped_own'")],
 )  # fmt: skip
 def test_wrong_knobs_are_named(knobs, said, tmp_path):
     with pytest.raises(ValueError, match=said):

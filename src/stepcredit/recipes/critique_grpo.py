@@ -22,7 +22,8 @@ from typing import Any, Literal
 
 from stepcredit.core import registry
 from stepcredit.recipes._arms import ArmResult
-from stepcredit.recipes._critique_grpo_arms import KINDS
+from stepcredit.recipes._critique_grpo_arms import CRITIC_KINDS, KINDS
+from stepcredit.recipes._critique_grpo_critics import CriticScale, CriticWorld
 from stepcredit.recipes._critique_grpo_study import Size, Study
 from stepcredit.recipes._critique_grpo_world import Scale, World
 from stepcredit.recipes._rl import Cells, run_of
@@ -52,6 +53,8 @@ SIZES = {
     "quick": Size(Scale(60, 30, 8, 6, hidden=32, layers=1, task=EASY), _settings(600, 2), 2),
     "tiny": Size(Scale(4000, 900, 60, 40, task=TASK), _settings(12_000)),
     "small": Size(Scale(8000, 1800, 150, 100, task=TASK), _settings(60_000)),
+    # another start policy, hence another world: its arms are compared with each other alone
+    "critics": Size(CriticScale(8000, 2400, 150, 100, task=TASK), _settings(45_000)),
 }
 EXPECTATION = (
     "Written before seeds 680 to 684, after seed 1 with all arms but copies and the plateau of seed 2; set there: how often "
@@ -65,13 +68,14 @@ EXPECTATION = (
     "surprise does not rise. Copies leave the start policy as it was."
 )
 COLUMNS = ("success", "held-out plateau", "held-out plateau, solved", "train plateau", "train plateau, solved", "surprise",
-           "attempts all wrong", "still all wrong", "refined", "refinements right")  # fmt: skip
+           "attempts all wrong", "still all wrong", "refined", "refinements right", "right ones sound")  # fmt: skip
 ARMS = tuple(KINDS)
+CRITIC_ARMS = tuple(CRITIC_KINDS)
 
 
 @registry.register("recipes", paper="arXiv:2506.03106")
 def critique_grpo(
-    *, size: Literal["quick", "tiny", "small"] = "small", seeds: Sequence[int] = (1,), arms: Sequence[str] = (),
+    *, size: Literal["quick", "tiny", "small", "critics"] = "small", seeds: Sequence[int] = (1,), arms: Sequence[str] = (),
     out: str = "runs/critique_grpo", progress: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Train the arms named (all where none is) that are not on disk yet under `out/arms`; returns the run for run.json.
@@ -81,7 +85,7 @@ def critique_grpo(
     found = results(size, seeds, arms, out=out, progress=progress)
     plan = SIZES[size]
     return run_of(
-        found, {"start": "null", **KINDS}, COLUMNS, title="Critique-GRPO on a plateau, at equal generated tokens", seeds=seeds,
+        found, {"start": "null", **KINDS, **CRITIC_KINDS}, COLUMNS, title="Critique-GRPO on a plateau, at equal generated tokens", seeds=seeds,
         expectation=EXPECTATION, config={"size": size, "plan": asdict(plan)}, curve="held-out plateau", summary=_lines(found),
     )  # fmt: skip
 
@@ -97,14 +101,15 @@ def results(
     """Each arm's result per seed, and the start policy's under "start"."""
     if size not in SIZES or not seeds:
         raise ValueError(f"size {size!r}, {len(seeds)} seeds; allowed: {', '.join(SIZES)}; one seed or more")
-    if unknown := sorted(set(arms) - set(ARMS)):
-        raise ValueError(f"no arm {unknown[0]!r}; there are: {', '.join(ARMS)}")
     plan = SIZES[size]
+    kind, allowed = (CriticWorld, CRITIC_ARMS) if isinstance(plan.scale, CriticScale) else (World, ARMS)
+    if unknown := sorted(set(arms) - set(allowed)):
+        raise ValueError(f"no arm {unknown[0]!r} in size {size!r}; there are: {', '.join(allowed)}")
     cells = Cells(Path(out), [REVISION, asdict(plan)])
     found: dict[str, list[ArmResult]] = {}
     for seed in seeds:
-        study = Study(plan, World(plan.scale, seed, Path(out), progress))
-        for name in ("start", *(arms or ARMS)):
+        study = Study(plan, kind(plan.scale, seed, Path(out), progress))
+        for name in ("start", *(arms or allowed)):
             found.setdefault(name, []).append(cells.result(name, seed, functools.partial(study.run, name)))
             if progress:
                 one = found[name][-1].estimates["held-out plateau"].value
