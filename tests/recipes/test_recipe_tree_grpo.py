@@ -1,13 +1,16 @@
 """Trees of episodes against chains: the study runs, arms spend what they should, what branches is whole turns."""
 
 import importlib.util
+from dataclasses import asdict
 
 import pytest
 
 from stepcredit.core.environment import num_calls
 from stepcredit.core.rng import rng
 from stepcredit.policy.hf import hf
-from stepcredit.recipes.tree_grpo import ARMS, SIZES, X4, results, tree_grpo
+from stepcredit.recipes._arms import ArmResult
+from stepcredit.recipes._rl import Cells
+from stepcredit.recipes.tree_grpo import ARMS, SIZES, TREES, X4, results, tree_grpo
 from stepcredit.report._check import check_run
 
 pytestmark = [
@@ -46,6 +49,22 @@ def test_trees_branch_at_whole_turns_and_tests_know_no_oracle_in_their_success(t
         )
         assert num_calls(tree) == sum(not step.sampled for step in tree.steps) - 1
     assert set(world.test(test, 0)(policy)) == {"success", "calls", "sound calls", "tokens an episode"}
+
+
+def test_finished_arms_of_a_size_are_found_again(tmp_path):
+    # What decides an arm's numbers is hashed: a field more in a size would run all its arms anew.
+    for size, key in (("small", "5ee4d3be7557"), ("deep", "63bdbfaecb28")):
+        Cells(tmp_path, asdict(SIZES[size])).result("an arm", 1, lambda: ArmResult({}))
+        assert (tmp_path / "arms" / key / "1" / "an arm.json").is_file()
+
+
+@pytest.mark.parametrize(("arm", "problems"), [("tree, siblings, exact", 2), ("tree, N = 6", 1)])
+def test_larger_trees_take_fewer_problems_a_batch(arm, problems, out):
+    # Two problems a batch: 2 x (1 + 2) leaves each, or one problem with 2 x (1 + 6).
+    (one,) = results("quick", [1], ["three hops"], [arm], out=out)["three hops"][arm]
+    leaves = problems * 2 * (1 + TREES[arm].num_nodes)
+    assert all(row["train attempts"] <= leaves for row in one.curve[1:])
+    assert max(row["train attempts"] for row in one.curve[1:]) > leaves - 2 * problems
 
 
 def test_wrong_names_are_refused(tmp_path):
