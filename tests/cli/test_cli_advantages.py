@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stepcredit import Credit, Outcome, Problem, Record, Step, Tree
+from stepcredit import Credit, Judgment, Outcome, Problem, Record, Step, Tree
 from stepcredit.cli import main
-from stepcredit.commands._advantages import rows, schema
+from stepcredit.commands import _advantages
+from stepcredit.commands._advantages import schema
+from stepcredit.commands._starts import starts
 from stepcredit.core import registry
 from stepcredit.core.tree import prompt_step, star
+from stepcredit.core.truth import judged_wrong
+from stepcredit.credit.group_mean import group_mean
+from stepcredit.data import write
+from stepcredit.train.groups import grouped
 from stepcredit.train.policy_samples import Rules, policy_samples
 
 DATA = Path(os.environ.get("STEPCREDIT_DATA", Path(__file__).resolve().parents[2] / ".." / "shared" / "data"))
@@ -43,6 +49,11 @@ def lines(path):
 def credited(tree, *values, kind="advantage", weight=1.0):
     value_N = np.array([np.nan, *values])
     return Record(tree, {"c": Credit(value_N, kind, np.where(np.isnan(value_N), 0.0, weight), "made_up")})
+
+
+def rows(record, *given):
+    """The rows of a record, as the command makes them."""
+    return [row for start in starts(record, ()) for row in _advantages.rows(start, *given)]
 
 
 def spans(row):
@@ -119,6 +130,111 @@ def test_tokens_are_those_our_own_trainer_trains(rules, kind):
         assert row["token_ids"] == sample.token_ids_T.tolist() and row["loss_mask"] == sample.loss_mask_T.tolist()
         assert row["token_advantages"] == sample.advantage_T.tolist() and row["ratio"] == sample.ratio
         np.testing.assert_array_equal(np.array(row["old_logprobs"], dtype=float), sample.old_logprob_T)
+
+
+def mixed_starts():
+    """Two attempts behind a given line, each with its own copy of it, right and wrong; two from the prompt, one cut off."""
+    behind = Step("a given", sampled=False)
+    attempts = [
+        [behind, Step("b right")],
+        [Step("c"), Step("d cut")],
+        [behind, Step("e"), Step("f wrong")],
+        [Step("g right")],
+    ]
+    ends = [Outcome(1.0, True), Outcome(status="truncated"), Outcome(0.0, False), Outcome(1.0, True)]
+    sources = [{"run": number} for number in range(4)]
+    return star(Problem("p", "ask", meta={"sources": sources}), attempts, ends)
+
+
+def test_attempts_are_compared_with_those_of_their_start_and_what_was_cut_off_is_wrong(tmp_path, capsys):
+    """The trainer's groups: right and wrong behind the given line, right and cut off from the prompt; 1/2 each way."""
+    path, out = tmp_path / "starts.jsonl", tmp_path / "rows.jsonl"
+    write(path, [Record(mixed_starts())])
+    given = ["credit", str(path), str(out), "--write_as", "advantages", "--method"]
+    for method in ("sibling", "group_mean"):
+        assert main([*given, method, "--credit.normalize", "none"]) == 0
+        assert "on 6 of 6 steps in 1 records" in (said := capsys.readouterr().out) and "0 of 2 groups without" in said
+        found = {row["attempt"]: row for row in lines(out)}
+        assert {at: (row["group"], row["prompt"]) for at, row in found.items()} == {
+            0: (0, "ask\na given\n"), 2: (0, "ask\na given\n"), 1: (1, "ask\n"), 3: (1, "ask\n"),
+        }  # fmt: skip
+        worth = {at: [step["advantage"] for step in row["steps"]] for at, row in found.items()}
+        assert worth == {0: [0.5], 1: [-0.5] * 2, 2: [-0.5] * 2, 3: [0.5]}
+        assert all(row["source"] == {"run": at} for at, row in found.items())
+        nodes = {at: [step["node"] for step in row["steps"]] for at, row in found.items()}
+        assert nodes == {
+            0: [2],
+            1: [3, 4],
+            2: [6, 7],
+            3: [8],
+        }  # of the tree that was read: prompt, a, b, c, d, a, e, f, g
+        assert [(found[1][what]) for what in ("reward", "correct", "status")] == [0.0, False, "truncated"]
+    # Told that nothing that was cut off is wrong, the cut attempt takes no part, and nobody is left to compare with.
+    assert main([*given, "sibling", "--wrong", "none"]) == 0
+    found = {row["attempt"]: row for row in lines(out)}
+    assert [step["advantage"] for step in found[1]["steps"]] == [None, None]
+    assert [step["advantage"] for step in found[3]["steps"]] == [0.0]
+    assert [(found[1][what]) for what in ("reward", "correct", "status")] == [None, None, "truncated"]
+
+
+def test_rows_of_mixed_starts_are_those_our_own_trainer_trains(tmp_path):
+    from stepcredit.train._tokenizer import load
+    from stepcredit.train.grpo import Settings
+    from stepcredit.train.tiny import build_tokenizer
+
+    trees = [mixed_starts(), shared_tree(), chain(Step("f()", kind="tool_call"), TOOL, Step("so"))]
+    write(tmp_path / "t.jsonl", [Record(tree) for tree in trees])
+    build_tokenizer(["ask", *(step.text for tree in trees for step in tree.steps), "fold: "]).save_pretrained(
+        tmp_path / "k"
+    )
+    given = [
+        "--write_as",
+        "advantages",
+        "--method",
+        "group_mean",
+        "--group",
+        "false",
+        "--tokenizer",
+        str(tmp_path / "k"),
+    ]
+    assert main(["credit", str(tmp_path / "t.jsonl"), str(tmp_path / "rows.jsonl"), *given]) == 0
+    grown = [judged_wrong(tree, Settings().wrong) for one in trees for tree in grouped([one])]
+    expected = policy_samples(grown, group_mean(grown), load(tmp_path / "k"))
+    found = [row for row in lines(tmp_path / "rows.jsonl") if any(row["loss_mask"])]
+    assert len(found) == len(expected) == 7  # four attempts, two rows of a fold, one chain
+    for row, sample in zip(found, expected, strict=True):
+        assert row["token_ids"] == sample.token_ids_T.tolist() and row["loss_mask"] == sample.loss_mask_T.tolist()
+        assert row["token_advantages"] == sample.advantage_T.tolist()
+
+
+def test_judgments_and_credits_of_the_file_go_with_their_attempts(tmp_path):
+    tree = mixed_starts()
+    judged = tuple(Judgment(score, [score] * num) for score, num in ((0.1, 1), (0.2, 2), (0.3, 2), (0.4, 1)))
+    record = Record(tree, {"own": Credit(np.arange(9.0), "reward", np.ones(9), "own")}, judged)
+    first, second = starts(record, ())
+    assert [judgment.score for judgment in first.record.judgments] == [0.1, 0.3]
+    assert [judgment.score for judgment in second.record.judgments] == [0.2, 0.4]
+    assert first.record.credits["own"].values_N.tolist() == [0, 1, 2, 6, 7] and first.attempts == (0, 2)
+    assert second.record.credits["own"].values_N.tolist() == [0, 3, 4, 8] and second.nodes == (0, 3, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--wrong", "late", "--write_as", "advantages"], "--wrong has 'late'; allowed: unparsed, truncated, timeout, abstained, error, "
+         "with commas between them, or none"),
+        (["--wrong", "scored", "--write_as", "advantages"], "--wrong has 'scored'; allowed: unparsed"),
+        (["--wrong", "none"], "--wrong goes with --write_as advantages; this writes native"),
+        (["--spread", "split"], "--spread goes with --write_as advantages; this writes native"),
+        (["--step_end", "x", "--write_as", "stepwise"], "--step_end goes with --write_as advantages; this writes stepwise"),
+    ],
+)  # fmt: skip
+def test_options_of_rows_are_refused_where_they_would_do_nothing(
+    write_lines, plain_rows, tmp_path, capsys, given, said
+):
+    out = tmp_path / "out.jsonl"
+    assert main(["credit", str(write_lines(plain_rows)), str(out), "--method", "sibling", *given]) == 2
+    assert said in capsys.readouterr().err and not out.exists()
 
 
 def test_values_and_labels_are_refused_with_what_to_do_instead(write_lines, plain_rows, tmp_path, capsys):

@@ -13,6 +13,7 @@ from stepcredit.core.rng import rng
 from stepcredit.core.tree import star
 from stepcredit.policy.hf import hf
 from stepcredit.rollout.chains import chains as rollout_chains
+from stepcredit.train._grpo import _row_is_attempt
 from stepcredit.train.grpo import Settings, grpo
 from stepcredit.train.policy_samples import Rules, policy_samples
 from stepcredit.train.tiny import build_tokenizer, tiny_config
@@ -164,6 +165,16 @@ def test_other_losses_are_refused_where_a_row_is_no_attempt(folder):
     grpo(hf(folder), PROBLEMS, rollout=chains(), credit=MEAN, settings=settings)
     with pytest.raises(ValueError, match="loss 'grpo' averages over rows, and here attempts share steps or fold"):
         grpo(hf(folder), PROBLEMS, rollout=episodes, credit=MEAN, settings=settings)
+
+
+def test_a_row_is_an_attempt_unless_steps_are_shared_or_folded():
+    """A first step that was read with other tokens, or a refinement, is still a row of its own; a fold is two."""
+    end = [Outcome(1.0)]
+    read = star(PROBLEMS[0], [[Step("1", context="0 1\n"), Step("2")]], end)
+    refined = star(PROBLEMS[0], [[Step("1", context="a critique"), Step("2")]], end)
+    fold = star(PROBLEMS[0], [[Step("1"), Step("2", context="a memory")]], end)
+    assert [_row_is_attempt(tree, Rules(contexts="own")) for tree in (read, refined, fold)] == [True, True, False]
+    assert [_row_is_attempt(tree, Rules(contexts="path")) for tree in (read, refined, fold)] == [True, True, False]
 
 
 def test_a_rollout_without_outcomes_is_refused(folder):

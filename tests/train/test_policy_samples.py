@@ -6,8 +6,8 @@ import pytest
 from stepcredit import Cost, Credit, Outcome, Problem, Step, Tree
 from stepcredit.core.tree import prompt_step, star
 from stepcredit.credit.group_mean import group_mean
-from stepcredit.train.groups import grouped
-from stepcredit.train.policy_samples import Rules, policy_samples, without_signal
+from stepcredit.train.groups import apart, grouped
+from stepcredit.train.policy_samples import Rules, policy_samples, rows, segments, weights, without_signal
 
 PROBLEM = Problem("p", "ask")
 
@@ -166,6 +166,49 @@ def test_a_refinement_is_conditioned_on_the_question_alone_and_shaped():
     assert (text(second), second.ratio) == ("ask\ngood\n", "shaped")
 
 
+def test_folds_and_turns_read_otherwise_are_no_refinements():
+    """A rollout of episodes gives a step a context for a fold, and for a text whose tokens are not those of its path."""
+    fold = [wrote("one"), shown("r"), wrote("two", context="ask, folded\n"), wrote("three")]
+    spelt = [wrote("one", context="ask\n"), shown("r"), wrote("two", context="ask\none\nr\n")]
+    tree = star(PROBLEM, [fold, spelt], [Outcome(reward=1.0), Outcome(reward=0.0)])
+    own = policy_samples([tree], [group_mean(tree)], Characters(), rules=Rules(contexts="own"))
+    path = policy_samples([tree], [group_mean(tree)], Characters(), rules=Rules(contexts="path"))
+    assert [row.ratio for row in path] == ["on_policy"] * 4
+    assert [text(row) for row in path] == [
+        "ask\none\nr\n",
+        "ask, folded\ntwo\nthree\n",
+        "ask\none\nr\n",
+        "ask\none\nr\ntwo\n",
+    ]
+    assert [trained(row) for row in path] == [trained(row) for row in own] and [text(row) for row in own] == list(
+        map(text, path)
+    )
+
+
+def test_a_fold_behind_a_refinement_is_a_row_of_its_own_and_not_shaped():
+    attempt = [wrote("a", context="ask\nbad\nwrong\n"), wrote("b"), wrote("c", context="ask, folded\n"), wrote("d")]
+    behind = Step("g", sampled=False)
+    tree = star(PROBLEM, [attempt, [behind, *attempt[:2]]], [Outcome(reward=1.0), Outcome(reward=0.0)])
+    found = policy_samples([tree], [group_mean(tree)], Characters(), rules=Rules(contexts="path"))
+    assert [(text(row), row.ratio) for row in found] == [
+        ("ask\na\nb\n", "shaped"), ("ask, folded\nc\nd\n", "on_policy"), ("ask\ng\na\nb\n", "shaped"),
+    ]  # fmt: skip
+
+
+def test_rows_name_what_they_train_and_come_where_nothing_is_trained_too():
+    tree = branching()
+    credit = Credit([np.nan, 0.5, 1.0, np.nan, -0.5], "advantage", [0, 3, 1, 0, 1], "made_up")
+    found = rows(tree, credit, Rules())
+    assert [(row.leaf, row.nodes, row.trains()) for row in found] == [
+        (2, (1, 2), True),
+        (3, (1, 3), False),
+        (4, (4,), True),
+    ]
+    assert np.array_equal(found[0].advantage_S, [1.5, 1.0]) and np.isnan(found[1].advantage_S).all()  # 3 x 0.5, 1 x 1
+    assert weights(tree, credit, "credit").tolist() == [0, 3, 1, 0, 1]
+    assert segments(tree, 3, Rules(prompt_end=": ")) == [("ask: ", [1, 3], "on_policy")]
+
+
 def test_recorded_steps_are_tokenised_with_their_delimiter():
     tree = star(PROBLEM, [[Step("ab"), shown("r"), Step("c")]], [Outcome(reward=1.0)])
     (sample,) = policy_samples([tree], [advantages(tree, 1.0, np.nan, 1.0)], Characters())
@@ -200,6 +243,22 @@ def test_a_tree_whose_attempts_start_in_several_places_is_taken_apart():
     assert [step.text for step in second.steps] == ["ask", "y"]
     assert group_mean(first).values_N[2:].tolist() == [0.0, 0.0]  # both right: no baseline from the other start
     assert (first.cost.generated_tokens, second.cost.generated_tokens) == (6, 0)
+
+
+def test_what_is_taken_apart_says_where_each_node_was():
+    behind = Step("g", sampled=False)
+    tree = star(
+        PROBLEM, [[behind, wrote("x")], [wrote("y")], [behind, wrote("z"), wrote("w")]], [Outcome(1.0), None, None]
+    )
+    # Nodes: prompt, g, x, y, g, z, w. The second g is the first one's copy.
+    (first, of_first), (second, of_second) = apart(tree)
+    assert of_first.tolist() == [0, 1, 2, 5, 6] and of_second.tolist() == [0, 3]
+    for part, was in ((first, of_first), (second, of_second)):
+        assert [step.text for step in part.steps] == [tree.steps[node].text for node in was]
+    same = [part for part, _ in apart(tree)]
+    assert [part.parent_N.tolist() for part in same] == [part.parent_N.tolist() for part in grouped([tree])]
+    ((whole, of_whole),) = apart(branching())
+    assert whole.parent_N.tolist() == branching().parent_N.tolist() and of_whole.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_problems_of_merged_datasets_never_share_a_group():

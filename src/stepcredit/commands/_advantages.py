@@ -6,20 +6,23 @@ The rules are those of `train/policy_samples`, by which a trainer of ours trains
 written, what the policy did not write is never trained, a step that attempts share is trained in the first row that holds
 it, and a step that was sampled behind another text than its path (`Step.context`) opens a row, with that text as its prompt.
 So an attempt has one row, `part` 0, and one more for each such step after its first. Null is never assigned, 0 assigned 0.
+Attempts are compared as there, too: with those of the same start alone, and with what was cut off as wrong (`_starts`).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stepcredit.commands._starts import Start
 from stepcredit.core.log_ratios import encode
-from stepcredit.core.types import Record, Tree
 from stepcredit.data._sources import Place, sources_of
-from stepcredit.train.policy_samples import Rules, _Row, _segments, _weight, without_signal
+from stepcredit.train import policy_samples
+from stepcredit.train.policy_samples import Row, Rules, weights, without_signal
 from stepcredit.train.step_advantages import step_advantages
 
 if TYPE_CHECKING:
@@ -28,48 +31,42 @@ if TYPE_CHECKING:
 KINDS = ("advantage", "reward")
 
 
-def rows(record: Record, name: str, rules: Rules, tokenizer: Any = None, *, as_json: bool = False) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """The rows of a record by its credit of this name, with tokens where a tokenizer is given.
+def rows(start: Start, name: str, rules: Rules, tokenizer: Any = None, *, as_json: bool = False) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """The rows of the attempts of a start by their credit of this name, with tokens where a tokenizer is given.
 
     `as_json` writes what has no fixed columns (messages, source) as JSON text, as Parquet needs it.
     Raises ValueError for a credit that is no advantage or reward.
     """
-    tree, credit = record.tree, record.credits[name]
+    tree, credit = start.record.tree, start.record.credits[name]
     advantage_N = step_advantages(tree, credit, returns=rules.returns)
-    weight_N = _weight(tree, credit, rules.shared)
-    total_N = advantage_N * weight_N
-    sources = sources_of(record) or [{} for _ in tree.leaves]
-    trained: set[int] = set()
-    for attempt, (leaf, source) in enumerate(zip(tree.leaves, sources, strict=True)):
-        path = tree.path(leaf)
-        place_of = _places(path, source)
-        for part, (prompt, nodes, ratio) in enumerate(_segments(tree, path, rules)):
-            new = [
-                node
-                for node in nodes
-                if tree.steps[node].sampled and not np.isnan(advantage_N[node]) and node not in trained
-            ]
-            trained.update(new)
-            values = tuple((tree.steps[node], float(total_N[node]) if node in new else np.nan) for node in nodes)
-            text, spans = _text(tree, nodes, rules.delimiter)
+    weight_N = weights(tree, credit, rules.shared)
+    sources = sources_of(start.whole) or [{} for _ in start.whole.tree.leaves]
+    attempt_of = dict(zip(tree.leaves, start.attempts, strict=True))
+    found = policy_samples.rows(tree, credit, rules)
+    for leaf, parts in itertools.groupby(found, lambda row: row.leaf):
+        attempt = attempt_of[leaf]
+        place_of = _places(tree.path(leaf), sources[attempt])
+        for part, row in enumerate(parts):
+            text, spans = _text(row)
             steps = [
-                {"start": start, "end": end, "kind": tree.steps[node].kind, "sampled": tree.steps[node].sampled,
-                 "trained": node in new, "advantage": _number(advantage_N[node]), "weight": float(weight_N[node]),
-                 "reward": _number(credit.values_N[node]) if credit.kind == "reward" else None, "node": node,
+                {"start": first, "end": end, "kind": step.kind, "sampled": step.sampled, "trained": not np.isnan(value),
+                 "advantage": _number(advantage_N[node]), "weight": float(weight_N[node]),
+                 "reward": _number(credit.values_N[node]) if credit.kind == "reward" else None, "node": start.nodes[node],
                  "message": place_of[node][0], "call": place_of[node][1]}
-                for node, (start, end) in zip(nodes, spans, strict=True)
+                for node, step, value, (first, end) in zip(row.nodes, row.steps, row.advantage_S, spans, strict=True)
             ]  # fmt: skip
+            source = sources[attempt]
             yield {
-                "problem_id": tree.problem.id, "attempt": attempt, "part": part, "prompt": prompt, "text": text,
-                "steps": steps, **_outcome(tree, leaf), "credit": name, "kind": credit.kind, "ratio": ratio,
-                "messages": _open(source.get("messages"), as_json),
+                "problem_id": tree.problem.id, "group": start.number, "attempt": attempt, "part": part, "prompt": row.prompt,
+                "text": text, "steps": steps, **_outcome(start, leaf, attempt), "credit": name, "kind": credit.kind,
+                "ratio": row.ratio, "messages": _open(source.get("messages"), as_json),
                 "source": _open({key: each for key, each in source.items() if key not in ("messages", "places")} or None, as_json),
-                **({} if tokenizer is None else _tokens(_Row(prompt, values, rules, ratio, tree.problem.id), tokenizer)),
+                **({} if tokenizer is None else _tokens(row, tokenizer)),
             }  # fmt: skip
 
 
-def write(out: str, records: Iterable[Record], name: str, rules: Rules, tokenizer: str | None) -> str:
-    """Write the rows of all records, streaming, by the name of `out`; returns what is said at the end."""
+def write(out: str, starts: Iterable[Start], name: str, rules: Rules, tokenizer: str | None) -> str:
+    """Write the rows of all starts, streaming, by the name of `out`; returns what is said at the end."""
     from stepcredit.data._rows import kind_of
     from stepcredit.data._sink import write_rows
 
@@ -83,10 +80,10 @@ def write(out: str, records: Iterable[Record], name: str, rules: Rules, tokenize
 
     def written() -> Iterator[dict[str, Any]]:
         nonlocal silent, known
-        for record in records:
-            num_silent, num_known = without_signal([record.tree], [record.credits[name]], rules.returns)
+        for start in starts:
+            num_silent, num_known = without_signal([start.record.tree], [start.record.credits[name]], rules.returns)
             silent, known = silent + num_silent, known + num_known
-            yield from rows(record, name, rules, loaded, as_json=parquet)
+            yield from rows(start, name, rules, loaded, as_json=parquet)
 
     num = write_rows(Path(out), written(), schema(loaded is not None) if parquet else None)
     return f"; {num} rows, {silent} of {known} groups without any signal"
@@ -99,7 +96,7 @@ def schema(tokens: bool) -> pyarrow.Schema:
     text, real, whole, flag = pa.string(), pa.float64(), pa.int64(), pa.bool_()
     step = pa.struct([("start", whole), ("end", whole), ("kind", text), ("sampled", flag), ("trained", flag), ("advantage", real),
                       ("weight", real), ("reward", real), ("node", whole), ("message", whole), ("call", whole)])  # fmt: skip
-    columns = [("problem_id", text), ("attempt", whole), ("part", whole), ("prompt", text), ("text", text),
+    columns = [("problem_id", text), ("group", whole), ("attempt", whole), ("part", whole), ("prompt", text), ("text", text),
                ("steps", pa.list_(step)), ("reward", real), ("correct", flag), ("status", text), ("credit", text),
                ("kind", text), ("ratio", text), ("messages", text), ("source", text)]  # fmt: skip
     more = [("token_ids", pa.list_(whole)), ("loss_mask", pa.list_(flag)), ("token_advantages", pa.list_(real)),
@@ -107,18 +104,17 @@ def schema(tokens: bool) -> pyarrow.Schema:
     return pa.schema([*columns, *(more if tokens else [])])
 
 
-def _text(tree: Tree, nodes: Sequence[int], step_end: str) -> tuple[str, list[tuple[int, int]]]:
-    """The steps' texts, each closed by `step_end`, and the characters [start, end) of each without it."""
+def _text(row: Row) -> tuple[str, list[tuple[int, int]]]:
+    """The steps' texts, each closed by the delimiter, and the characters [start, end) of each without it."""
     pieces, spans, start = [], [], 0
-    for node in nodes:
-        piece = tree.steps[node].text
-        pieces.append(piece + step_end)
-        spans.append((start, start + len(piece)))
+    for step in row.steps:
+        pieces.append(step.text + row.rules.delimiter)
+        spans.append((start, start + len(step.text)))
         start += len(pieces[-1])
     return "".join(pieces), spans
 
 
-def _tokens(row: _Row, tokenizer: Any) -> dict[str, Any]:
+def _tokens(row: Row, tokenizer: Any) -> dict[str, Any]:
     """Prompt and steps in tokens, as our own trainer has them."""
     pieces = row.pieces()
     plain = dict(zip(pieces, tokenizer(pieces, add_special_tokens=False, verbose=False)["input_ids"], strict=True)) if pieces else {}  # fmt: skip
@@ -136,11 +132,13 @@ def _places(path: Sequence[int], source: Mapping[str, Any]) -> dict[int, Place]:
     return dict(zip(path, given, strict=True))
 
 
-def _outcome(tree: Tree, leaf: int) -> dict[str, Any]:
-    outcome = tree.outcomes[leaf]
+def _outcome(start: Start, leaf: int, attempt: int) -> dict[str, Any]:
+    """What the credit is of; the status is the verifier's, also where it was called wrong."""
+    outcome, whole = start.record.tree.outcomes[leaf], start.whole.tree
     if outcome is None:
         return {"reward": None, "correct": None, "status": None}
-    return {"reward": _number(outcome.reward), "correct": outcome.correct, "status": outcome.status}
+    recorded = whole.outcomes[whole.leaves[attempt]] or outcome
+    return {"reward": _number(outcome.reward), "correct": outcome.correct, "status": recorded.status}
 
 
 def _open(value: Any, as_json: bool) -> Any:

@@ -6,19 +6,21 @@ import inspect
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from stepcredit.commands import _advantages
 from stepcredit.commands._parser import Group, peek, unescaped
 from stepcredit.commands._reading import Reading, as_taught, hint_ids, records
+from stepcredit.commands._starts import Start, starts, undivided
 from stepcredit.core import registry
 from stepcredit.core.registry import Entry
-from stepcredit.core.types import Credit, Record, Tree
+from stepcredit.core.types import Credit, OutcomeStatus, Record, Tree
 from stepcredit.train.policy_samples import Rules, Spread
 
 JUDGED = "judgments"  # as the name of a Credit resource: the step scores of the file's judgments
+WRONG = "truncated,unparsed"  # as `train/grpo.Settings.wrong`
 CHUNK = 32  # records in memory, for methods that look at one tree at a time
 
 
@@ -48,6 +50,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
     spread: Spread = "same",
     prompt_end: str = "\n",
     step_end: str = "\n",
+    wrong: str = WRONG,
     seed: int = 0,
     threads: int | None = None,
     reading: Reading,
@@ -76,6 +79,8 @@ def run(  # noqa: D417  # the parser fills in what is not described
             (split) or by their surprise, which needs the log-probabilities they were sampled with.
         prompt_end: With --write_as advantages, what stands between prompt and first step; \n and \t may be typed.
         step_end: What closes every step there.
+        wrong: Statuses of outcomes that count as wrong answers there, reward 0, with commas between them, as train/grpo has
+            it; none for none: such attempts then take no part.
         seed: For methods that draw.
         threads: Processor threads for the judge (all when not given).
     """
@@ -85,33 +90,65 @@ def run(  # noqa: D417  # the parser fills in what is not described
     entry = registry.get("credit", method)
     if write_as == "advantages":
         _advantages.check_kind(method, entry.properties.get("kind"), _trains())
-    elif tokenizer is not None:
-        raise ValueError(f"--tokenizer goes with --write_as advantages; this writes {write_as}")
+    else:
+        given = {
+            "tokenizer": tokenizer,
+            "spread": spread,
+            "prompt_end": prompt_end,
+            "step_end": step_end,
+            "wrong": wrong,
+        }
+        _refuse(write_as, given)
     if judge is not None:
         reading = as_taught(input, reading, judge)
     shared = {each: _resource(each, what, entry, judge, seed, threads) for each, what in entry.resources.items()
               if what not in ("Credit", "Sequence[Credit]")}  # fmt: skip
     other = [each for each in entry.resources if each not in shared]
-    key, seen = name or method, Steps()
+    key, seen, num = name or method, Steps(), 0
+    as_rows, statuses = write_as == "advantages", _statuses(wrong)
 
-    def credited() -> Iterator[Record]:
+    def credited() -> Iterator[Start]:
+        nonlocal num
         for given in _batches(input, reading, entry, group):
-            named = {each: [_credit(seen.num_records + place, record, source or each, entry)
-                            for place, record in enumerate(given, start=1)] for each in other}  # fmt: skip
+            numbered = [(num + place, start) for place, record in enumerate(given, start=1)
+                        for start in (starts(record, statuses) if as_rows else [undivided(record)])]  # fmt: skip
+            num += len(given)
+            named = {each: [_credit(number, start.record, source or each, entry) for number, start in numbered]
+                     for each in other}  # fmt: skip
             credits = registry.bind("credit", method, **shared, **named, **knobs.get("credit", {}))(
-                [r.tree for r in given]
+                [start.record.tree for _, start in numbered]
             )
-            for record, credit in zip(given, credits, strict=True):
-                seen.add(record, credit)
-                yield replace(record, credits={**record.credits, key: credit})
+            for (_, start), credit in zip(numbered, credits, strict=True):
+                seen.add(start.record, credit)
+                own = replace(start.record, credits={**start.record.credits, key: credit})
+                yield replace(start, record=own)
 
-    if write_as == "advantages":
+    if as_rows:
         rules = Rules(spread=spread, prompt_end=unescaped(prompt_end), delimiter=unescaped(step_end))
         said = _advantages.write(out, credited(), key, rules, tokenizer)
     else:
-        write(out, credited(), format=write_as, **({"credit": key} if write_as == "stepwise" else {}))
+        found = (start.record for start in credited())
+        write(out, found, format=write_as, **({"credit": key} if write_as == "stepwise" else {}))
         said = ""
-    print(f"wrote {out}: {key} {seen.line()}{said}")
+    print(f"wrote {out}: {key} {replace(seen, num_records=num).line()}{said}")
+
+
+def _refuse(write_as: str, given: Mapping[str, Any]) -> None:
+    """Raise ValueError for an option of rows of advantages where none are written."""
+    for name, value in given.items():
+        if value != inspect.signature(run).parameters[name].default:
+            raise ValueError(f"--{name} goes with --write_as advantages; this writes {write_as}")
+
+
+def _statuses(wrong: str) -> tuple[OutcomeStatus, ...]:
+    """The statuses of --wrong. Raises ValueError for one there is not, and for one that has a reward of its own."""
+    allowed = [each for each in get_args(OutcomeStatus) if each != "scored"]
+    found = [] if wrong.strip() == "none" else [each.strip() for each in wrong.split(",")]
+    if unknown := [each for each in found if each not in allowed]:
+        raise ValueError(
+            f"--wrong has {unknown[0]!r}; allowed: {', '.join(allowed)}, with commas between them, or none"
+        )
+    return tuple(found)  # type: ignore[arg-type]
 
 
 def _trains() -> list[str]:

@@ -18,7 +18,7 @@ from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.truth import judged_wrong
 from stepcredit.core.types import Completion, Cost, Credit, Floats, Problem, Sample, Tree
 from stepcredit.train.groups import grouped
-from stepcredit.train.policy_samples import Rules, policy_samples, without_signal
+from stepcredit.train.policy_samples import Rules, policy_samples, segments, without_signal
 from stepcredit.train.step_advantages import Returns
 
 Row = dict[str, float]
@@ -128,7 +128,7 @@ def _row_is_attempt(tree: Tree, rules: Rules) -> bool:
     """Whether every attempt is laid out in one row of its own."""
     sampled_N = tree.sampled_N
     apart = sum(int(sampled_N[list(tree.path(leaf))].sum()) for leaf in tree.leaves) == int(sampled_N.sum())
-    return apart and (rules.contexts == "path" or all(step.context is None for step in tree.steps))
+    return apart and all(len(segments(tree, leaf, rules)) <= 1 for leaf in tree.leaves)
 
 
 def _row(

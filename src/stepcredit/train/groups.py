@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from stepcredit.core.types import Cost, Tree
+from stepcredit.core.types import Cost, Ints, Tree
 
 Start = tuple[str, str, tuple[str, ...]]
 Part = tuple[Tree, list[int]]  # a tree and some of its leaves
@@ -49,19 +49,32 @@ def grouped(trees: Sequence[Tree]) -> list[Tree]:
     for start, own in parts.items():
         cost = sum((tree.cost for tree, _ in own if id(tree) not in paid), Cost())
         paid.update(id(tree) for tree, _ in own)
-        found.append(_joined(own, len(start[2]), cost))
+        found.append(_joined(own, len(start[2]), cost)[0])
     return found
 
 
-def _joined(parts: Sequence[Part], given: int, cost: Cost) -> Tree:
-    """The attempts that share their first `given` steps as one tree, in which these are nodes 1 to `given`."""
+def apart(tree: Tree) -> list[tuple[Tree, Ints]]:
+    """`grouped` of one tree, and for every node of each tree of it the node of the given tree that it was, [N].
+
+    Of given steps that stood several times it is the first. A node that is not given is in one of the trees.
+    """
+    found = []
+    for number, (start, leaves) in enumerate(starts_of(tree).items()):
+        own, was = _joined([(tree, leaves)], len(start[2]), tree.cost if number == 0 else Cost())
+        found.append((own, np.array(was, dtype=np.int64)))
+    return found
+
+
+def _joined(parts: Sequence[Part], given: int, cost: Cost) -> tuple[Tree, list[int]]:
+    """The attempts that share their first `given` steps as one tree, in which these are nodes 1 to `given`; and what its nodes were."""
     tree, leaves = parts[0]
     chains = {tree.path(leaf)[:given] for leaf in leaves}
     if len(parts) == 1 and len(leaves) == len(tree.leaves) and len(chains) == 1:
-        return tree if tree.cost == cost else replace(tree, cost=cost)
+        return tree if tree.cost == cost else replace(tree, cost=cost), list(range(tree.num_nodes))
     first = tree.path(leaves[0])[:given]
-    steps = [tree.steps[node] for node in (0, *first)]
-    outcomes = [tree.outcomes[node] for node in (0, *first)]
+    was = [0, *first]
+    steps = [tree.steps[node] for node in was]
+    outcomes = [tree.outcomes[node] for node in was]
     parents, groups = list(range(-1, given)), [0] * (given + 1)
     counted = [one.visits_N for one, _ in parts]
     visits = (
@@ -76,6 +89,7 @@ def _joined(parts: Sequence[Part], given: int, cost: Cost) -> Tree:
             place.update((node, depth) for depth, node in enumerate(one.path(leaf)[:given], start=1))
         for node in sorted({node for leaf in own for node in one.path(leaf)[given:]}):
             place[node] = len(steps)
+            was.append(node)
             steps.append(one.steps[node])
             outcomes.append(one.outcomes[node])
             parents.append(place[int(one.parent_N[node])])
@@ -83,5 +97,6 @@ def _joined(parts: Sequence[Part], given: int, cost: Cost) -> Tree:
             if visits is not None and one.visits_N is not None:
                 visits.append(int(one.visits_N[node]))
         next_group = max(groups) + 1
-    return Tree(tree.problem, tuple(steps), np.array(parents), tuple(outcomes),
-                None if visits is None else np.array(visits), np.array(groups), cost)  # fmt: skip
+    joined = Tree(tree.problem, tuple(steps), np.array(parents), tuple(outcomes),
+                  None if visits is None else np.array(visits), np.array(groups), cost)  # fmt: skip
+    return joined, was

@@ -15,10 +15,11 @@ counts twice; a bias, and a choice. spread="surprise" divides it in proportion t
   Tree-GRPO's says how many leaves it has), 1 ("once"), the number of credited attempts through it ("descendants"), or what
   it stands for ("branches"): the attempts of the tree, divided at every choice above it by the siblings there. Credit of
   siblings is the policy gradient, times the attempts, under "branches" alone: each is a sample of what its parent goes on with.
-- A step with a `context` was sampled behind another text than its path. contexts="own" opens a row of its own there, with
-  that text as its prompt, and the steps after it go on in that row: a memory fold is trained under the prompt it had
-  (ToolPO, arXiv:2510.21618). contexts="path" strips it: the row stands behind the question alone and is marked "shaped"
-  (Critique-GRPO, arXiv:2506.03106, refinements sampled with a critique).
+- A step with a `context` was sampled behind another text than its path, and opens a row of its own there, with that text as its
+  prompt; the steps after it go on in that row: a memory fold is trained under the prompt it had (ToolPO, arXiv:2510.21618).
+  contexts="path" strips the one context that is no fold, that of an attempt's first step, where it is another text than the
+  path's: the row stands behind the question alone and is marked "shaped" (Critique-GRPO, arXiv:2506.03106, refinements sampled
+  with a critique). Where a first step's context is a conversation's opening (`data/tau_bench`), "own" is meant.
 - A reward is turned into an advantage first (`step_advantages`), so it is never added up over tokens.
 
 Degenerate: an attempt in which nothing is trained gives no row. No torch here; `train/grpo` pads and trains.
@@ -77,31 +78,48 @@ def policy_samples(trees: Sequence[Tree], credits: Sequence[Credit], tokenizer: 
     if len(trees) != len(credits):
         raise ValueError(f"{len(trees)} trees need as many credits, got {len(credits)}")
     rules = rules or Rules()
-    rows = [row for tree, credit in zip(trees, credits, strict=True) for row in _rows(tree, credit, rules)]
-    pieces = list(dict.fromkeys(text for row in rows for text in row.pieces()))
+    found = [
+        row for tree, credit in zip(trees, credits, strict=True) for row in rows(tree, credit, rules) if row.trains()
+    ]
+    pieces = list(dict.fromkeys(text for row in found for text in row.pieces()))
     plain = dict(zip(pieces, tokenizer(pieces, add_special_tokens=False, verbose=False)["input_ids"], strict=True)) if pieces else {}  # fmt: skip
-    heads = encode(tokenizer, [row.prompt for row in rows])
-    return [row.sample(head, plain) for row, head in zip(rows, heads, strict=True)]
+    heads = encode(tokenizer, [row.prompt for row in found])
+    return [row.sample(head, plain) for row, head in zip(found, heads, strict=True)]
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A prompt and the steps behind it, each with the advantage of a token, NaN where it is not trained."""
+class Row:
+    """A prompt and the steps behind it: an attempt, or one segment of it, as a trainer reads it.
 
+    `advantage_S` is A_n w_n for each step, NaN where the step is not trained in this row; `leaf` and `nodes` say where in the tree
+    they stand, `key` names the group.
+    """
+
+    leaf: int
     prompt: str
-    steps: tuple[tuple[Step, float], ...]
-    rules: Rules
+    nodes: tuple[int, ...]
+    steps: tuple[Step, ...]
+    advantage_S: tuple[float, ...]
     ratio: Ratio
     key: str
+    rules: Rules
+
+    def trains(self) -> bool:
+        """Whether any token of it is trained."""
+        has_tokens = (
+            bool(step.text + self.rules.delimiter) if step.token_ids is None else bool(step.token_ids)
+            for step in self.steps
+        )
+        return any(there and not np.isnan(value) for there, value in zip(has_tokens, self.advantage_S, strict=True))
 
     def pieces(self) -> list[str]:
-        """Texts that must be tokenised."""
-        return [step.text + self.rules.delimiter for step, _ in self.steps if step.token_ids is None]
+        """Texts that must be tokenised: the steps whose tokens are not known, each with its delimiter."""
+        return [step.text + self.rules.delimiter for step in self.steps if step.token_ids is None]
 
     def sample(self, head: Sequence[int], plain: dict[str, list[int]]) -> Sample:
-        """The row in tokens."""
+        """The row in tokens, from those of its prompt and of its `pieces`."""
         ids, mask, advantage, old = list(head), [False] * len(head), [0.0] * len(head), [np.nan] * len(head)
-        for step, value in self.steps:
+        for step, value in zip(self.steps, self.advantage_S, strict=True):
             own = plain[step.text + self.rules.delimiter] if step.token_ids is None else list(step.token_ids)
             trained = not np.isnan(value)
             share_T = np.zeros(len(own)) if not trained else value * self._shares(step, len(own))
@@ -125,29 +143,26 @@ class _Row:
         return np.asarray(surprise_T / surprise_T.sum())
 
 
-def _rows(tree: Tree, credit: Credit, rules: Rules) -> list[_Row]:
-    """An attempt's rows, in the order of leaves; each node trained once."""
-    total_N = step_advantages(tree, credit, returns=rules.returns) * _weight(tree, credit, rules.shared)
+def rows(tree: Tree, credit: Credit, rules: Rules) -> list[Row]:
+    """All rows of a tree, in the order of leaves, those in which nothing is trained too; a node is trained in one of them.
+
+    Raises ValueError as `step_advantages` does.
+    """
+    total_N = step_advantages(tree, credit, returns=rules.returns) * weights(tree, credit, rules.shared)
     trained: set[int] = set()
     found = []
     for leaf in tree.leaves:
-        for prompt, nodes, ratio in _segments(tree, tree.path(leaf), rules):
-            new = [
-                node for node in nodes if tree.sampled_N[node] and not np.isnan(total_N[node]) and node not in trained
-            ]
-            if not any(_has_tokens(tree.steps[node], rules) for node in new):
-                continue
-            trained.update(new)
-            steps = tuple((tree.steps[node], float(total_N[node]) if node in new else np.nan) for node in nodes)
-            found.append(_Row(prompt, steps, rules, ratio, tree.problem.id))
+        for prompt, nodes, ratio in segments(tree, leaf, rules):
+            new = {node for node in nodes if tree.steps[node].sampled and not np.isnan(total_N[node])} - trained
+            trained |= new
+            steps = tuple(tree.steps[node] for node in nodes)
+            advantage_S = tuple(float(total_N[node]) if node in new else np.nan for node in nodes)
+            found.append(Row(leaf, prompt, tuple(nodes), steps, advantage_S, ratio, tree.problem.id, rules))
     return found
 
 
-def _has_tokens(step: Step, rules: Rules) -> bool:
-    return bool(step.text + rules.delimiter) if step.token_ids is None else bool(step.token_ids)
-
-
-def _weight(tree: Tree, credit: Credit, shared: Shared) -> Floats:
+def weights(tree: Tree, credit: Credit, shared: Shared) -> Floats:
+    """How often a step counts in the one row that trains it, [N]; the module says what each choice means."""
     if shared == "credit":
         return credit.weight_N
     if shared == "once":
@@ -167,19 +182,22 @@ def _weight(tree: Tree, credit: Credit, shared: Shared) -> Floats:
     return branch_N
 
 
-def _segments(tree: Tree, path: Sequence[int], rules: Rules) -> list[tuple[str, list[int], Ratio]]:
-    """The texts that steps were written behind, each with its steps. Given steps at the start belong to the prompt."""
-    given = num_given(tree, path[-1])
+def segments(tree: Tree, leaf: int, rules: Rules) -> list[tuple[str, list[int], Ratio]]:
+    """The texts that the steps of an attempt are trained behind, each with its nodes and its ratio.
+
+    Given steps at the start belong to the prompt. An attempt of nothing but given steps has none.
+    """
+    path, given = tree.path(leaf), num_given(tree, leaf)
     start = tree.problem.prompt + rules.prompt_end
     start += "".join(tree.steps[node].text + rules.delimiter for node in path[:given])
     nodes = list(path[given:])
-    if rules.contexts == "path":
-        ratio: Ratio = "shaped" if any(tree.steps[node].context is not None for node in nodes) else "on_policy"
-        return [(start, nodes, ratio)]
-    found: list[tuple[str, list[int], Ratio]] = [(start, [], "on_policy")]
-    for node in nodes:
+    first = tree.steps[nodes[0]].context if nodes else None
+    strips = rules.contexts == "path" and first is not None
+    ratio: Ratio = "shaped" if strips and first != start else "on_policy"
+    found: list[tuple[str, list[int], Ratio]] = [(start, [], ratio)]
+    for place, node in enumerate(nodes):
         context = tree.steps[node].context
-        if context is not None:
+        if context is not None and not (strips and place == 0):
             found.append((context, [], "on_policy"))
         found[-1][1].append(node)
     return [one for one in found if one[1]]
