@@ -114,3 +114,41 @@ def test_dividing_by_the_spread_of_a_group_turns_the_gradient():
     """GRPO's z-score is another objective: its gradient is not along the expected reward's."""
     found, exact = expected(bind("credit", "group_mean"), 3), exact_gradient()
     assert found @ exact / np.linalg.norm(found) / np.linalg.norm(exact) < 0.999
+
+
+def clipped(samples, ratio, epsilon=0.2):
+    """PPO's clipped objective of the first step's tokens, summed over rows, at the same ratio everywhere."""
+    advantages = [
+        sample.advantage_T[np.argmax(sample.loss_mask_T)] for sample in samples if ord("s") in trained_ids(sample)
+    ]
+    return sum(min(ratio * a, float(np.clip(ratio, 1 - epsilon, 1 + epsilon)) * a) for a in advantages)
+
+
+def trained_ids(sample):
+    return sample.token_ids_T[sample.loss_mask_T].tolist()
+
+
+def test_a_shared_step_has_the_same_gradient_on_policy_and_is_clipped_as_one_off_it():
+    """The price of training a shared step once, with its weighted mean, where a batch serves several updates.
+
+    Two attempts through "s" with A = 1 and -1/2: in a row each, or once with mean 1/4 and weight 2, that is 1/2.
+    """
+    steps = [Step(text, token_ids=(ord(text),)) for text in "sxy"]
+    tree = Tree(
+        PROBLEM, (prompt_step(PROBLEM), *steps), np.array([-1, 0, 1, 1]), (None, None, outcome_of("a"), outcome_of("a"))
+    )
+    once = policy_samples([tree], [Credit([np.nan, 0.25, 1, -0.5], "advantage", [0, 2, 1, 1], "made_up")], Characters())
+    chains = star(PROBLEM, [[steps[0], steps[1]], [steps[0], steps[2]]])
+    apart = policy_samples(
+        [chains], [Credit([np.nan, 1, 1, -0.5, -0.5], "advantage", [0, 1, 1, 1, 1], "made_up")], Characters()
+    )
+    assert sum(ord("s") in trained_ids(sample) for sample in once) == 1 and len(apart) == 2
+    # On policy and near it both are r / 2.
+    assert [clipped(once, r) for r in (1.0, 1.1)] == pytest.approx([0.5, 0.55])
+    assert [clipped(apart, r) for r in (1.0, 1.1)] == pytest.approx([0.5, 0.55])
+    # At 1.5 the mean is clipped, 1.2 / 2, and has no slope; apart the bad attempt still pulls: 1.2 - 1.5 / 2.
+    assert (clipped(once, 1.5), clipped(apart, 1.5)) == (pytest.approx(0.6), pytest.approx(0.45))
+    assert clipped(once, 1.6) == pytest.approx(0.6) and clipped(apart, 1.6) == pytest.approx(0.4)
+    # Where all agree in sign nothing differs: halves of 1/2 clipped at 1.2 are 0.6 as well.
+    agree = Credit([np.nan, 0.25, 0.25, 0.25, 0.25], "advantage", [0, 1, 1, 1, 1], "made_up")
+    assert clipped(policy_samples([chains], [agree], Characters()), 1.5) == pytest.approx(0.6)
