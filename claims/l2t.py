@@ -3,7 +3,8 @@
 L2T (arXiv:2505.10425; 1.5 B, average of five benchmarks) reports accuracy 57.8 against GRPO's 55.0 and a length penalty's 50.8, at
 about half of GRPO's tokens an attempt. The paper credits its compression penalty with about 12 % of the tokens. The gains of
 an attempt add up to J(end) - J(start) whatever its steps, so that what is left to shorten is the mean over tokens. Here a policy
-of 10^5 parameters that rechecks needlessly. Departures: `recipes/l2t`, whose EXPECTATION was written before these seeds.
+of 10^5 parameters that rechecks needlessly. Departures: `recipes/l2t`, whose EXPECTATION was written before these seeds. The
+first eight have one start policy for all seeds; those of the fresh seeds have one each.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from _claim import Claim
 from stepcredit.core.types import Estimate
 
 SEEDS = (960, 961, 962, 963, 964)
+FRESH = (965, 966, 967, 968, 969)
 BUDGET = "recipes/l2t --size small: every arm stops training at the same generated tokens"
 PAPER = "arXiv:2505.10425"
 TOKENS = "tokens an attempt"
@@ -33,6 +35,18 @@ CLAIMS = (
           TOKENS, "above: a delta on every token pays for length", SEEDS, BUDGET),
     Claim("l2t_paper_accuracy_above_grpo", PAPER, "The paper's form A r / rbar is more accurate than GRPO.", "grpo", "accuracy",
           "below: signs turn round", SEEDS, BUDGET),
+    Claim("l2t_shorter_than_grpo_own_starts", PAPER, "L2T (repaired) writes fewer tokens an attempt than GRPO, each seed from its own "
+          "start policy.", "grpo", TOKENS, "not above: cheap rechecks are paid for", FRESH, BUDGET),
+    Claim("l2t_mean_shorter_than_sum_own_starts", "ours", "With gains alone, the mean over tokens writes fewer tokens than the sum, "
+          "each seed from its own start policy.", "sum", TOKENS, "above", FRESH, BUDGET),
+    Claim("l2t_charged_shorter_than_grpo", "ours", "L2T with costs that are never a bonus writes fewer tokens an attempt than GRPO.",
+          "grpo", TOKENS, "above, by a few tokens; seed 1: 32 against 37", FRESH, BUDGET),
+    Claim("l2t_charged_shorter_than_full", "ours", "L2T with costs that are never a bonus writes fewer tokens than with costs that can "
+          "be one.", "full", TOKENS, "above, by a few tokens", FRESH, BUDGET),
+    Claim("l2t_mean_shorter_than_charged", "ours", "The mean over tokens without penalty writes fewer tokens than L2T with costs that "
+          "are never a bonus.", "charged", TOKENS, "above: what is cheap to learn is charged little", FRESH, BUDGET),
+    Claim("l2t_charged_accuracy_above_grpo", "ours", "L2T with costs that are never a bonus is more accurate than GRPO.", "grpo",
+          "accuracy", "even", FRESH, BUDGET),
 )  # fmt: skip
 # What each claim subtracts: (arm, arm). Of tokens the longer arm stands first, so that "holds" is what is said.
 ROWS = {
@@ -44,7 +58,14 @@ ROWS = {
     "l2t_sum_shorter_than_grpo": ("grpo", "sum"),
     "l2t_released_longer_than_grpo": ("released", "grpo"),
     "l2t_paper_accuracy_above_grpo": ("paper", "grpo"),
+    "l2t_shorter_than_grpo_own_starts": ("grpo", "full"),
+    "l2t_mean_shorter_than_sum_own_starts": ("sum", "mean"),
+    "l2t_charged_shorter_than_grpo": ("grpo", "charged"),
+    "l2t_charged_shorter_than_full": ("full", "charged"),
+    "l2t_mean_shorter_than_charged": ("charged", "mean"),
+    "l2t_charged_accuracy_above_grpo": ("charged", "grpo"),
 }
+EACH = {claim.slug for claim in CLAIMS if claim.seeds == FRESH}
 
 
 def measure(claim: Claim, size: str = "small", out: str = "runs/l2t") -> tuple[Estimate, dict[str, float]]:
@@ -53,6 +74,6 @@ def measure(claim: Claim, size: str = "small", out: str = "runs/l2t") -> tuple[E
     from stepcredit.recipes.l2t import results
 
     first, second = ROWS[claim.slug]
-    found = results(size, claim.seeds, [first, second], out=out)
+    found = results(size, claim.seeds, [first, second], out=out, starts="each" if claim.slug in EACH else "one")
     unit = f"{claim.metric}, {first} minus {second}"
     return paired(found[first], found[second], claim.metric, unit), mean_cost(found[first])

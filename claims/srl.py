@@ -50,7 +50,7 @@ ROWS = {
     "srl_above_srl_whole_own_starts": ("srl", "srl whole"),
     "srl_above_sft_own_starts": ("srl", "sft"),
 }
-EACH = {slug for slug in ROWS if slug.endswith("_own_starts")}
+EACH = {claim.slug for claim in CLAIMS if claim.seeds == FRESH}
 
 
 def measure(claim: Claim, size: str = "small", out: str = "runs/srl") -> tuple[Estimate, dict[str, float]]:

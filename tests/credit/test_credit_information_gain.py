@@ -170,6 +170,70 @@ def test_with_the_penalty_filler_that_costs_little_is_paid_above_what_gains():
     assert values_N[1] == values_N[2] < 0 and np.all(values_N[3:] > 0)
 
 
+def test_charged_filler_has_less_however_little_it_costs_and_what_gains_has_most():
+    """The same attempts. C is 16 for "a" and 1e-4 a filler, 16.00015 a mean attempt; a step is charged for those behind it too.
+
+    Gains are (.4) and (.4, 0, 0, 0), of which each attempt counts once: the mean is .4 * .625.
+    """
+    told = Told({"a": 0.9, "f": 0.9, "g": 0.9, "h": 0.9}, size={"a": 2.0, "f": 0.1, "g": 0.1, "h": 0.1})
+    tree = group(["a", "afgh"], [1.0, 1.0])
+    none, values_N = (credit(tree, told, form="charged", beta=beta).values_N for beta in (0.0, 0.6))
+    mean, deviation = 0.4 * 0.625, 0.4 * np.sqrt((0.375**2 + (0.375**2 + 3 * 0.625**2) / 4) / 2)
+    assert none[1:] == pytest.approx(0.8 * (np.array([0.4, 0.4, 0, 0, 0]) - mean) / deviation)
+    unit = (16 + 16 + 3e-4) / 2
+    charge = np.array([16, 16 + 3e-4, 3e-4, 2e-4, 1e-4]) / unit
+    assert values_N[1:] == pytest.approx(none[1:] - 0.8 * 0.6 * charge, abs=1e-12)
+    assert values_N[3] < values_N[4] < values_N[5] < 0 and values_N[2] < values_N[1]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_charged_filler_never_gains_and_never_raises_an_attempts_return(seed):
+    """Whatever steps gain and cost, and however little or much a filler at the end does, which leaves the answer as likely.
+
+    1. no credit is above what it is without the penalty; 2. the charge of no step of that attempt falls, and none of another
+    attempt rises; 3. so with returns, sums of R_k.
+    """
+    draw = rng(seed, "filler")
+    sizes = [int(num) for num in draw.integers(1, 5, int(draw.integers(2, 5)))]
+    attempts = [[f"s{i}t{k}" for k in range(num)] for i, num in enumerate(sizes)]
+    likely = {name: float(draw.random()) for attempt in attempts for name in attempt}
+    size = {name: float(draw.lognormal(0, 1.5)) for name in [*likely, "filler"]}
+    told = Told({**likely, "filler": likely[attempts[0][-1]]}, size=size)
+    rewards = draw.integers(0, 2, len(attempts)).astype(float)
+    short, long = (group([attempts[0] + more, *attempts[1:]], rewards) for more in ([], ["filler"]))
+    new = sizes[0] + 1
+    kept = [node for node in range(1, long.num_nodes) if node != new]
+    free, charged = (
+        [credit(tree, told, form="charged", beta=beta).values_N for tree in (short, long)] for beta in (0.0, 0.6)
+    )
+    assert np.all(charged[1][1:] < free[1][1:])
+    less_short, less_long = free[0][1:] - charged[0][1:], (free[1] - charged[1])[kept]
+    assert np.all(less_long[: sizes[0]] >= less_short[: sizes[0]] - 1e-12)
+    assert np.all(less_long[sizes[0] :] <= less_short[sizes[0] :] + 1e-12)
+    paid = [credit(tree, told, form="reward", beta=0.6, standardise="attempt").values_N for tree in (short, long)]
+    assert paid[1][1 : new + 1].sum() <= paid[0][1:new].sum() + 1e-12
+    assert paid[1][new + 1 :].sum() >= paid[0][new:].sum() - 1e-12
+
+
+def test_the_papers_standardising_pays_for_filler_in_such_worlds():
+    """The guard of the test above: it can fail. A filler of hardly any cost, in a right attempt beside another."""
+    told = Told({"a": 0.9, "b": 0.8, "f": 0.9}, size={"a": 2.0, "b": 1.0, "f": 0.1})
+    short, long = group(["a", "b"], [1.0, 1.0]), group(["af", "b"], [1.0, 1.0])
+    paid = [credit(tree, told, form="reward", beta=0.6).values_N for tree in (short, long)]
+    assert paid[1][1:3].sum() > paid[0][1]
+    free, full = (credit(long, told, form="repaired", beta=beta).values_N for beta in (0.0, 0.6))
+    assert full[2] > free[2]
+
+
+def test_shared_steps_are_charged_once_for_each_attempt_through_them():
+    """C is 1 for all of three steps, "a" shared by two attempts: sums 2 and 2, so each step is charged .5, "a" 1 with what follows."""
+    steps = (prompt_step(PROBLEM), Step("a"), Step("b"), Step("c"))
+    tree = Tree(PROBLEM, steps, [-1, 0, 1, 1], (None, None, Outcome(reward=1.0), Outcome(reward=1.0)))
+    told = Told({"a": 0.6, "b": 0.6, "c": 0.6})
+    free, charged = (credit(tree, told, form="charged", beta=beta, alpha=1.0).values_N[1:] for beta in (0.0, 1.0))
+    assert free - charged == pytest.approx([1.0, 0.5, 0.5])
+
+
 def test_steps_count_by_attempt_and_at_most_so_many_deviations():
     """Gains (1, 0) and (0, 0, 0, 0): means .5 and 0, so .25; squares (.5625 + .0625) / 2 and .0625, deviation .4330."""
     one, other = clipped_z([np.array([1.0, 0.0]), np.zeros(4)], 3.0)
@@ -188,7 +252,7 @@ def test_nobody_is_asked_but_the_policy_and_all_prefixes_at_once():
     assert told.calls == [("logprob", 5), ("score_vector", 5)]
 
 
-@pytest.mark.parametrize("form", ["paper", "repaired", "reward"])
+@pytest.mark.parametrize("form", ["paper", "repaired", "charged", "reward"])
 def test_the_penalty_has_an_effect(form):
     """D2: the released code computes it and drops it. "a" moves the parameters most, so less is left of it."""
     told = Told({"a": 0.6, "b": 0.7, "c": 0.8, "d": 0.9}, size={"a": 2.0})
@@ -211,6 +275,8 @@ def test_the_penalty_is_the_squared_square_of_the_score_and_is_standardised_over
 
     z = np.array([np.sqrt(3), *([-1 / np.sqrt(3)] * 3)])
     assert rewards() == pytest.approx(-z) == rewards(eta=0.1)
+    # Three attempts, 16, 1 and 1 + 1: their mean is 19 / 3.
+    assert rewards(standardise="attempt", eta=7.0) == pytest.approx(-np.array([16, 1, 1, 1]) * 3 / 19)
     assert rewards(standardise="mean", eta=7.0) == pytest.approx(-np.array([16, 1, 1, 1]) / 4.75)
     assert rewards(standardise="none", eta=0.5) == pytest.approx(-np.array([16, 1, 1, 1]) / 4)
     told.size = {}
@@ -250,7 +316,7 @@ def test_the_truncated_mean_leaves_out_the_extremes_of_forty():
 def test_what_is_unknown_takes_no_part():
     told = Told({"a": 0.9, "b": 0.8, "c": 0.7}, size={"c": 3.0})
     whole, cut = group(["a", "b"], [1.0, 0.0]), group(["a", "b", "c"], [1.0, 0.0, NAN])
-    for form in ("paper", "repaired", "released", "reward"):
+    for form in ("paper", "repaired", "charged", "released", "reward"):
         expected = credit(whole, told, form=form, beta=0.6).values_N
         assert np.array_equal(credit(cut, told, form=form, beta=0.6).values_N, [*expected, NAN], equal_nan=True), form
     without = star(Problem("q", "?"), [[Step("a")]], [Outcome(reward=1.0)])
@@ -282,6 +348,8 @@ def test_wrong_knobs_are_named():
     for knob in ("form", "measure", "weights", "standardise"):
         with pytest.raises(ValueError, match=f"{knob} is 'x'; allowed: "):
             credit(tree, told, **{knob: "x"})
+    with pytest.raises(ValueError, match="standardise is 'z' with form 'charged'; allowed: mean, attempt, none"):
+        credit(tree, told, form="charged", standardise="z")
     with pytest.raises(ValueError, match=r"alpha -1.* allowed: 0 or more"):
         credit(tree, told, alpha=-1.0)
     with pytest.raises(ValueError, match=r"for a Tree; .*sequence of trees"):

@@ -1,7 +1,9 @@
 """L2T: sums that telescope, means that shorten, sums that lengthen, signs that flip; the world, the run, its claims."""
 
+import hashlib
 import importlib
 import importlib.util
+import json
 import math
 import sys
 from dataclasses import replace
@@ -17,6 +19,7 @@ from stepcredit.recipes import l2t as recipe
 from stepcredit.recipes._l2t_arms import Plan, Probe, Rechecks, Signs, totals, whole
 from stepcredit.recipes._l2t_world import demonstrate, needed, verify
 from stepcredit.recipes._srl_world import problem_of
+from stepcredit.recipes._starts import decides
 from stepcredit.report import write_report
 
 CLAIMS = Path(__file__).resolve().parents[2] / "claims"
@@ -151,6 +154,35 @@ def test_what_gives_no_answer_is_unparsed():
     assert [one.status for one in verify(CHAIN, [steps(LINE), steps("Answer:0", LINE)])] == ["unparsed", "unparsed"]
 
 
+def test_arms_of_one_start_policy_for_all_are_found_again():
+    """The digest is the folder under which the first claims' arms were finished."""
+    one = json.dumps(decides(recipe.SIZES["small"], "one"), sort_keys=True, default=str)
+    assert hashlib.sha256(one.encode()).hexdigest()[:12] == "b848f0ab868a"
+
+
+class Costs(Likes):
+    """A recheck costs a hundredth of a line to learn."""
+
+    def score_vector(self, prefixes, continuations, *, dim, seed):
+        return np.array(
+            [[0.1**0.5 if text.startswith("again ") else 1.0] + [0.0] * (dim - 1) for text in continuations]
+        )
+
+
+def test_a_cheap_recheck_is_paid_in_full_and_charged_where_charged():
+    """Likes finds nothing in a recheck: its gain is a line's. In full it stands above the line before it, as C of 1/100 is below
+    the mean; charged, below where it is at beta 0."""
+    own = tree(SHORT, LONG, right=(1, 1))
+    told = {}
+    for beta in (0.0, 0.6):
+        for name in ("full", "charged"):
+            (found,) = Probe(name, Plan(1, beta=beta), policy=Costs())([own])
+            told[name, beta] = dict(zip([step.text for step in own.steps[4:]], found.values_N[4:], strict=True))
+    assert told["full", 0.0][AGAIN] == told["full", 0.0][LINE] == told["charged", 0.0][AGAIN]
+    assert told["full", 0.6][AGAIN] > told["full", 0.6][LINE] and told["full", 0.6][AGAIN] > told["full", 0.0][AGAIN]
+    assert all(told["charged", 0.6][text] < told["charged", 0.0][text] for text in LONG)
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     return str(tmp_path_factory.mktemp("l2t"))
@@ -193,6 +225,7 @@ def test_every_claim_names_numbers_that_the_recipe_measures(run, out, monkeypatc
         ({"seeds": ()}, "one seed or more"),
         ({"seeds": (1, 1)}, "each once"),
         ({"arms": ("mcts",)}, "no arm 'mcts'; there are: base"),
+        ({"starts": "some"}, "starts is 'some'; allowed: one, each"),
     ],
 )
 def test_wrong_knobs_are_named(knobs, said, tmp_path):

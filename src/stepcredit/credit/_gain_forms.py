@@ -53,6 +53,15 @@ def clipped_z(gain_GK: Sequence[Floats], clip: float) -> list[Floats]:
     return [np.clip((own - mean) / deviation, -clip, clip) for own in gain_GK]
 
 
+def to_go(charge_K: Floats) -> Floats:
+    """What each step of an attempt and all behind it are charged.
+
+    >>> to_go(np.array([1.0, 0.0, 2.0]))
+    array([3., 2., 2.])
+    """
+    return np.cumsum(charge_K[::-1])[::-1]
+
+
 def token_shares(tree: Tree, nodes: Sequence[int], weights: Weights, epsilon: float) -> dict[int, Floats]:
     """w_t of the tokens of each of these steps; ValueError where some have recorded tokens and some have not."""
     counts = {node: _num_tokens(tree.steps[node]) for node in nodes}

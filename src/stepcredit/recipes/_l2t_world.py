@@ -10,7 +10,7 @@
 Demonstrations recheck each line with probability `recheck` and get a result wrong with probability `slip`, which is carried on:
 the start policy writes well more than is needed, and is right on two attempts of three. An answer is right whatever stands
 before it (`verify` reads the last line alone), so that what is left out is left to the policy.
-Departs: made for this comparison; arXiv:2505.10425 segments a language model's thoughts. One start policy serves all seeds.
+Departs: made for this comparison; arXiv:2505.10425 segments a language model's thoughts.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def verify(problem: Problem, solutions: Sequence[Solution]) -> list[Outcome]:
 
 @dataclass
 class World:
-    """One seed's problems, and the start policy, which is the same for all seeds: found again by content under `out/cache`."""
+    """One seed's problems, and the start policy, made from `scale.policy_seed`: found again by content under `out/cache`."""
 
     scale: Scale
     seed: int
