@@ -227,6 +227,10 @@ def test_judgments_and_credits_of_the_file_go_with_their_attempts(tmp_path):
         (["--wrong", "none"], "--wrong goes with --write_as advantages; this writes native"),
         (["--spread", "split"], "--spread goes with --write_as advantages; this writes native"),
         (["--step_end", "x", "--write_as", "stepwise"], "--step_end goes with --write_as advantages; this writes stepwise"),
+        (["--spread", "split", "--write_as", "advantages"], "--spread split says what the tokens of a step carry: it needs --tokenizer"),
+        (["--source", "truth"], "--source truth: sibling needs no other credit; leave it out"),
+        (["--judge", "folder"], "--judge folder: sibling needs no judge; leave it out"),
+        (["--name", "truth"], "--name truth: the name is kept for recorded step truth"),
     ],
 )  # fmt: skip
 def test_options_of_rows_are_refused_where_they_would_do_nothing(
@@ -235,6 +239,56 @@ def test_options_of_rows_are_refused_where_they_would_do_nothing(
     out = tmp_path / "out.jsonl"
     assert main(["credit", str(write_lines(plain_rows)), str(out), "--method", "sibling", *given]) == 2
     assert said in capsys.readouterr().err and not out.exists()
+
+
+def test_rows_without_any_advantage_are_not_written(write_lines, plain_rows, tmp_path, capsys):
+    """Nobody looked at the attempts; or the method needs what the file has not, here expert steps."""
+    out = tmp_path / "out.jsonl"
+    blind = str(write_lines([{**row, "correct": None} for row in plain_rows], "blind.jsonl"))
+    seen = str(write_lines(plain_rows, "seen.jsonl"))
+    for path, method, said in (
+        (
+            blind,
+            "sibling",
+            "sibling is on no step, and 0 of 12 attempts have an outcome (stepcredit verify decides them)",
+        ),
+        (seen, "expert_similarity", "expert_similarity is on no step, and 12 of 12 attempts have an outcome"),
+    ):
+        assert main(["credit", path, str(out), "--method", method, "--write_as", "advantages"]) == 2
+        assert f"there is nothing to train by: {said}" in capsys.readouterr().err and not out.exists()
+    # In part it is no mistake: the rows of problems that nobody looked at have null.
+    part = [{**row, "correct": None if row["problem"].startswith("0") else row["correct"]} for row in plain_rows]
+    assert main(["credit", str(write_lines(part)), str(out), "--method", "sibling", "--write_as", "advantages"]) == 0
+    assert "0 of 4 groups" in capsys.readouterr().out
+    assert {row["correct"] is None: {step["trained"] for step in row["steps"]} for row in lines(out)} == {
+        True: {False},
+        False: {True},
+    }
+
+
+def test_the_input_is_not_written_over_by_what_leaves_most_of_it_behind(write_lines, plain_rows, capsys):
+    path = write_lines(plain_rows)
+    before = path.read_bytes()
+    for form in ("advantages", "stepwise"):
+        assert main(["credit", str(path), str(path), "--method", "sibling", "--write_as", form]) == 2
+        assert f"is the input, and {form} leaves most of it behind" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert main(["credit", str(path), str(path), "--method", "sibling"]) == 0  # native keeps all of it
+
+
+def test_only_methods_that_a_file_can_feed_are_offered(write_lines, plain_rows, tmp_path, capsys):
+    given = [
+        "credit",
+        str(write_lines(plain_rows)),
+        str(tmp_path / "o.jsonl"),
+        "--method",
+        "monte_carlo",
+        "--write_as",
+        "advantages",
+    ]
+    assert main(given) == 2
+    offered = capsys.readouterr().err.split("or take a method that gives one: ")[1].strip().split(", ")
+    assert "sibling" in offered and "process_reward" in offered and not {"log_ratio", "information_gain"} & set(offered)
 
 
 def test_values_and_labels_are_refused_with_what_to_do_instead(write_lines, plain_rows, tmp_path, capsys):

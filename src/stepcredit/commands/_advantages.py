@@ -66,7 +66,10 @@ def rows(start: Start, name: str, rules: Rules, tokenizer: Any = None, *, as_jso
 
 
 def write(out: str, starts: Iterable[Start], name: str, rules: Rules, tokenizer: str | None) -> str:
-    """Write the rows of all starts, streaming, by the name of `out`; returns what is said at the end."""
+    """Write the rows of all starts, streaming, by the name of `out`; returns what is said at the end.
+
+    Raises ValueError, and writes nothing, where no step of any attempt has an advantage.
+    """
     from stepcredit.data._rows import kind_of
     from stepcredit.data._sink import write_rows
 
@@ -76,14 +79,19 @@ def write(out: str, starts: Iterable[Start], name: str, rules: Rules, tokenizer:
 
         loaded = load(tokenizer)
     parquet = kind_of(Path(out)) == "parquet"
-    silent, known = 0, 0
+    silent, known, num_attempts, num_scored = 0, 0, 0, 0
 
     def written() -> Iterator[dict[str, Any]]:
-        nonlocal silent, known
+        nonlocal silent, known, num_attempts, num_scored
         for start in starts:
             num_silent, num_known = without_signal([start.record.tree], [start.record.credits[name]], rules.returns)
             silent, known = silent + num_silent, known + num_known
+            num_attempts += len(start.attempts)
+            num_scored += int(np.isfinite(start.record.tree.reward_N[list(start.record.tree.leaves)]).sum())
             yield from rows(start, name, rules, loaded, as_json=parquet)
+        if not known:
+            raise ValueError(f"there is nothing to train by: {name} is on no step, and {num_scored} of {num_attempts} attempts have "
+                             "an outcome" + ("" if num_scored else " (stepcredit verify decides them)"))  # fmt: skip
 
     num = write_rows(Path(out), written(), schema(loaded is not None) if parquet else None)
     return f"; {num} rows, {silent} of {known} groups without any signal"

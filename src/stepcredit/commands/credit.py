@@ -6,6 +6,7 @@ import inspect
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,8 +20,10 @@ from stepcredit.core.registry import Entry
 from stepcredit.core.types import Credit, OutcomeStatus, Record, Tree
 from stepcredit.train.policy_samples import Rules, Spread
 
+TRUTH = "truth"
 JUDGED = "judgments"  # as the name of a Credit resource: the step scores of the file's judgments
 WRONG = "truncated,unparsed"  # as `train/grpo.Settings.wrong`
+PROVIDED = {"Judge", "Rng", "Credit", "Sequence[Credit]"}  # resources that a command can give a method
 CHUNK = 32  # records in memory, for methods that look at one tree at a time
 
 
@@ -88,8 +91,11 @@ def run(  # noqa: D417  # the parser fills in what is not described
     from stepcredit.data import write
 
     entry = registry.get("credit", method)
+    _check(input, out, write_as, entry, name=name, judge=judge, source=source)
     if write_as == "advantages":
         _advantages.check_kind(method, entry.properties.get("kind"), _trains())
+        if spread != "same" and tokenizer is None:
+            raise ValueError(f"--spread {spread} says what the tokens of a step carry: it needs --tokenizer FOLDER")
     else:
         given = {
             "tokenizer": tokenizer,
@@ -133,6 +139,21 @@ def run(  # noqa: D417  # the parser fills in what is not described
     print(f"wrote {out}: {key} {replace(seen, num_records=num).line()}{said}")
 
 
+def _check(input: str, out: str, write_as: str, entry: Entry, *, name: str | None, judge: str | None, source: str | None) -> None:  # fmt: skip
+    """Raise ValueError for an option that the method has no use for, and for files that would be lost."""
+    if write_as != "native" and Path(input).exists() and Path(out).exists() and Path(input).samefile(out):
+        raise ValueError(f"{out} is the input, and {write_as} leaves most of it behind; name another file to write")
+    if name == TRUTH:
+        raise ValueError(
+            f"--name {TRUTH}: the name is kept for recorded step truth, which is measured against; take another"
+        )
+    needed = entry.resources.values()
+    if judge is not None and "Judge" not in needed:
+        raise ValueError(f"--judge {judge}: {entry.name} needs no judge; leave it out")
+    if source is not None and not {"Credit", "Sequence[Credit]"} & set(needed):
+        raise ValueError(f"--source {source}: {entry.name} needs no other credit; leave it out")
+
+
 def _refuse(write_as: str, given: Mapping[str, Any]) -> None:
     """Raise ValueError for an option of rows of advantages where none are written."""
     for name, value in given.items():
@@ -152,8 +173,9 @@ def _statuses(wrong: str) -> tuple[OutcomeStatus, ...]:
 
 
 def _trains() -> list[str]:
-    """The methods whose credit a policy is trained by."""
-    return [each.name for each in registry.entries("credit") if each.properties.get("kind") in _advantages.KINDS]
+    """The methods whose credit a policy is trained by, and that need nothing no file provides."""
+    return [each.name for each in registry.entries("credit") if each.properties.get("kind") in _advantages.KINDS
+            and set(each.resources.values()) <= PROVIDED]  # fmt: skip
 
 
 def is_per_tree(entry: Entry) -> bool:
