@@ -1,16 +1,13 @@
 """L2T: sums that telescope, means that shorten, sums that lengthen, signs that flip; the world, the run, its claims."""
 
 import hashlib
-import importlib
-import importlib.util
 import json
 import math
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from claim_checks import WRONG_KNOBS, every_claim_is_measured, needs_trl
 
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import star
@@ -22,7 +19,6 @@ from stepcredit.recipes._srl_world import problem_of
 from stepcredit.recipes._starts import decides
 from stepcredit.report import write_report
 
-CLAIMS = Path(__file__).resolve().parents[2] / "claims"
 CHAIN = problem_of(Problem("p", "3 +4 *2", "0", ("3+4=0", "0*2=0"), {"modulus": 7}))
 LINE, AGAIN, NEXT, LAST = "3a+4=0", "again 3a+4=0", "0b*2=0", "Answer:0"
 
@@ -190,8 +186,7 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(out, one_thread):
-    if importlib.util.find_spec("trl") is None:
-        pytest.skip("TRL, the extra rl, is not installed")
+    needs_trl()
     return recipe.l2t(size="quick", seeds=(3, 4), out=out)
 
 
@@ -209,25 +204,12 @@ def test_the_run_has_every_arm_at_its_tokens_and_can_be_shown(run, tmp_path):
 
 @pytest.mark.slow
 def test_every_claim_names_numbers_that_the_recipe_measures(run, out, monkeypatch):
-    monkeypatch.syspath_prepend(str(CLAIMS))
-    monkeypatch.delitem(sys.modules, "l2t", raising=False)
-    claims = importlib.import_module("l2t")
-    assert {claim.slug for claim in claims.CLAIMS} == set(claims.ROWS)
-    for claim in claims.CLAIMS:
-        gap, _ = claims.measure(replace(claim, seeds=(3, 4)), size="quick", out=out)
-        assert gap.n == 2 and math.isfinite(gap.value)
+    every_claim_is_measured("l2t", out, monkeypatch)
+    # The start policy that all seeds have in the first claims, and one for each of the two seeds in those with their own.
+    assert len(list(Path(out, "cache").glob("sft-*"))) == 3
 
 
-@pytest.mark.parametrize(
-    ("knobs", "said"),
-    [
-        ({"size": "huge"}, "size 'huge'"),
-        ({"seeds": ()}, "one seed or more"),
-        ({"seeds": (1, 1)}, "each once"),
-        ({"arms": ("mcts",)}, "no arm 'mcts'; there are: base"),
-        ({"starts": "some"}, "starts is 'some'; allowed: one, each"),
-    ],
-)
+@pytest.mark.parametrize(("knobs", "said"), WRONG_KNOBS)
 def test_wrong_knobs_are_named(knobs, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         recipe.l2t(**{"size": "quick", "out": str(tmp_path), **knobs})

@@ -1,16 +1,11 @@
 """SRL: instances and their steps, dynamic sampling that ends, the world's answers, the whole run, its claims."""
 
 import hashlib
-import importlib
-import importlib.util
 import json
-import math
-import sys
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from claim_checks import WRONG_KNOBS, every_claim_is_measured, needs_trl
 
 from stepcredit.core.rng import rng
 from stepcredit.core.types import Completion, Cost, Problem, Step
@@ -22,7 +17,6 @@ from stepcredit.recipes._starts import decides, own_scale
 from stepcredit.report import write_report
 from stepcredit.train.groups import grouped
 
-CLAIMS = Path(__file__).resolve().parents[2] / "claims"
 CHAIN = problem_of(Problem("p", "3 +4 *2", "0", ("3+4=0", "0*2=0"), {"modulus": 7}))
 
 
@@ -158,8 +152,7 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(out, one_thread):
-    if importlib.util.find_spec("trl") is None:
-        pytest.skip("TRL, the extra rl, is not installed")
+    needs_trl()
     return recipe.srl(size="quick", seeds=(3, 4), out=out)
 
 
@@ -181,25 +174,10 @@ def test_the_run_has_every_arm_at_its_tokens_and_can_be_shown(run, tmp_path):
 
 @pytest.mark.slow
 def test_every_claim_names_numbers_that_the_recipe_measures(run, out, monkeypatch):
-    monkeypatch.syspath_prepend(str(CLAIMS))
-    monkeypatch.delitem(sys.modules, "srl", raising=False)
-    claims = importlib.import_module("srl")
-    assert {claim.slug for claim in claims.CLAIMS} == set(claims.ROWS)
-    for claim in claims.CLAIMS:
-        gap, _ = claims.measure(replace(claim, seeds=(3, 4)), size="quick", out=out)
-        assert gap.n == 2 and math.isfinite(gap.value)
+    every_claim_is_measured("srl", out, monkeypatch)
 
 
-@pytest.mark.parametrize(
-    ("knobs", "said"),
-    [
-        ({"size": "huge"}, "size 'huge'"),
-        ({"seeds": ()}, "one seed or more"),
-        ({"seeds": (1, 1)}, "each once"),
-        ({"arms": ("mcts",)}, "no arm 'mcts'; there are: base"),
-        ({"starts": "some"}, "starts is 'some'; allowed: one, each"),
-    ],
-)
+@pytest.mark.parametrize(("knobs", "said"), WRONG_KNOBS)
 def test_wrong_knobs_are_named(knobs, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         recipe.srl(**{"size": "quick", "out": str(tmp_path), **knobs})
