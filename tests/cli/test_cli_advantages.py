@@ -266,6 +266,17 @@ def test_rows_without_any_advantage_are_not_written(write_lines, plain_rows, tmp
     }
 
 
+def test_attempts_that_are_compared_with_nothing_are_told(write_lines, plain_rows, tmp_path, capsys):
+    """Conversations that a user opens anew have another prompt each, and so no group."""
+    said = [{"id": 1, "reward": n, "messages": [{"role": "user", "content": f"Hi {n}"}, {"role": "assistant", "content": "x"}]}
+            for n in range(2)]  # fmt: skip
+    given = [str(tmp_path / "o.jsonl"), "--method", "sibling", "--write_as", "advantages"]
+    assert main(["credit", str(write_lines(said, "chats.jsonl")), *given]) == 0
+    assert "hint: 2 of 2 groups are a single attempt, with nothing to compare it with" in capsys.readouterr().err
+    assert main(["credit", str(write_lines(plain_rows)), *given]) == 0
+    assert "hint" not in capsys.readouterr().err
+
+
 def test_the_input_is_not_written_over_by_what_leaves_most_of_it_behind(write_lines, plain_rows, capsys):
     path = write_lines(plain_rows)
     before = path.read_bytes()

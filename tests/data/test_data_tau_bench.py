@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 from pathlib import Path
 
@@ -92,6 +93,15 @@ def test_a_trial_that_ends_in_a_call_has_no_answer(tmp_path):
     row["traj"] = row["traj"][:3]
     (record,) = read(written(tmp_path, row))
     assert [step.kind for step in record.tree.steps[1:]] == ["reason", "tool_call", "tool_call", "tool_result"]
+
+
+def test_a_trial_that_nobody_scored_has_no_outcome_and_takes_no_part(tmp_path):
+    records = list(read(written(tmp_path, trial(0, None), trial(1, 1.0), trial(2, 0.0))))
+    assert [record.tree.outcomes[-1] for record in records] == [None, Outcome(1.0, True), Outcome(0.0, False)]
+    (record,) = group(records)
+    credit = group_mean(record.tree, normalize="none")
+    ends = [credit.values_N[leaf - 1] for leaf in record.tree.leaves]  # "Bye", before the user's last turn
+    assert ends[1:] == [0.5, -0.5] and math.isnan(ends[0])
 
 
 @pytest.mark.parametrize(

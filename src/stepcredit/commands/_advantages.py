@@ -12,7 +12,9 @@ Attempts are compared as there, too: with those of the same start alone, and wit
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ import numpy as np
 
 from stepcredit.commands._starts import Start
 from stepcredit.core.log_ratios import encode
+from stepcredit.core.types import Record
 from stepcredit.data._sources import Place, sources_of
 from stepcredit.train import policy_samples
 from stepcredit.train.policy_samples import Row, Rules, weights, without_signal
@@ -79,22 +82,46 @@ def write(out: str, starts: Iterable[Start], name: str, rules: Rules, tokenizer:
 
         loaded = load(tokenizer)
     parquet = kind_of(Path(out)) == "parquet"
-    silent, known, num_attempts, num_scored = 0, 0, 0, 0
+    counts = _Counts()
 
     def written() -> Iterator[dict[str, Any]]:
-        nonlocal silent, known, num_attempts, num_scored
         for start in starts:
-            num_silent, num_known = without_signal([start.record.tree], [start.record.credits[name]], rules.returns)
-            silent, known = silent + num_silent, known + num_known
-            num_attempts += len(start.attempts)
-            num_scored += int(np.isfinite(start.record.tree.reward_N[list(start.record.tree.leaves)]).sum())
+            counts.add(start.record, name, rules)
             yield from rows(start, name, rules, loaded, as_json=parquet)
-        if not known:
-            raise ValueError(f"there is nothing to train by: {name} is on no step, and {num_scored} of {num_attempts} attempts have "
-                             "an outcome" + ("" if num_scored else " (stepcredit verify decides them)"))  # fmt: skip
+        if not counts.num_known:
+            raise ValueError(f"there is nothing to train by: {name} is on no step, and {counts.num_scored} of {counts.num_attempts} "
+                             f"attempts have an outcome{'' if counts.num_scored else ' (stepcredit verify decides them)'}")  # fmt: skip
 
     num = write_rows(Path(out), written(), schema(loaded is not None) if parquet else None)
-    return f"; {num} rows, {silent} of {known} groups without any signal"
+    if 2 * counts.num_single > counts.num_groups:
+        print(f"stepcredit: hint: {counts.num_single} of {counts.num_groups} groups are a single attempt, with nothing to compare it "
+              "with; a group is the attempts of one problem id and prompt that begin with the same given steps", file=sys.stderr)  # fmt: skip
+    return f"; {num} rows, {counts.num_silent} of {counts.num_known} groups without any signal"
+
+
+@dataclass
+class _Counts:
+    """Groups and attempts, counted while their rows stream by; known: with an advantage anywhere, silent: 0 everywhere."""
+
+    num_groups: int = 0
+    num_known: int = 0
+    num_silent: int = 0
+    num_single: int = 0
+    num_attempts: int = 0
+    num_scored: int = 0
+
+    def add(self, record: Record, name: str, rules: Rules) -> None:
+        """Count a group."""
+        silent, known = without_signal([record.tree], [record.credits[name]], rules.returns)
+        leaves = list(record.tree.leaves)
+        self.num_groups, self.num_known, self.num_silent = (
+            self.num_groups + 1,
+            self.num_known + known,
+            self.num_silent + silent,
+        )
+        self.num_single += len(leaves) == 1
+        self.num_attempts += len(leaves)
+        self.num_scored += int(np.isfinite(record.tree.reward_N[leaves]).sum())
 
 
 def schema(tokens: bool) -> pyarrow.Schema:

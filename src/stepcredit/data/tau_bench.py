@@ -7,6 +7,7 @@ The simulated user opens every trial anew, so what a task's trials share is the 
 (from the row, or by the knob `system`, for files that leave it out; else empty). Each trial's first step has what stood before
 it, system prompt and opening, as its `context`. The task's hidden instruction is never part of a prompt; the gold actions, as
 tool calls are written, are `reference`. `meta["sources"]` has trial, messages and the place of every step (`_sources`).
+A reward of null is a trial that nobody scored: it has no outcome.
 arXiv:2406.12045.
 """
 
@@ -54,8 +55,8 @@ def parse(fields: Fields, *, system: str = "") -> Iterator[Record]:
         identity(fields, prompt, "task_id"), prompt, reference=_gold(fields),
         meta=fields.rest(*OWN) | {SOURCES: [source]},
     )  # fmt: skip
-    reward = fields.number("reward")
-    yield chain(problem, own, Outcome(reward=reward, correct=reward == 1.0))
+    reward = fields.number("reward") if fields.has("reward") else None
+    yield chain(problem, own, None if reward is None else Outcome(reward=reward, correct=reward == 1.0))
 
 
 def _opening(messages: Sequence[Mapping[str, Any]], steps: Sequence[Step]) -> tuple[str, str]:
