@@ -348,7 +348,7 @@ def test_a_start_policy_is_made_without_the_truth_of_any_step_and_knows_three_mo
                 assert "incorrect" in last or lines == before
             else:
                 assert last == "The generated solution is incorrect." and lines != before
-    assert kinds["solve"] == kinds["criticise"] == kinds["again"] == shown == 60
+    assert (kinds["solve"], kinds["again"], shown) == (60, 2 * 60, 60) and 15 < kinds["criticise"] < 45  # half of them
     assert min(kinds[form] for form in ("mistake", "verdict", "answer")) > 5
 
 

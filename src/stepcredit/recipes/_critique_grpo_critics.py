@@ -33,9 +33,13 @@ Critic = Callable[[Policy, Rng], Judge]
 
 @dataclass(frozen=True)
 class CriticScale(Scale):
-    """A scale whose policy is taught these forms of critique; `copied`: how often all is said to be well."""
+    """A scale whose policy is taught these forms of critique, as often as they stand here; of each problem shown, `num_again`
+    attempts are written again, and `criticised` of the problems have one criticised; `copied`: how often all is said to be well.
+    """
 
-    forms: tuple[str, ...] = ("mistake", "verdict", "answer")
+    forms: tuple[str, ...] = ("mistake", "mistake", "mistake", "verdict", "verdict", "answer")
+    num_again: int = 2
+    criticised: float = 0.5
     copied: float = 0.2
 
 
@@ -46,18 +50,20 @@ class CriticWorld(World):
 
     @functools.cached_property
     def examples(self) -> list[tuple[str, str]]:
-        """Each problem once to be solved, once to be criticised, and once to be written again behind a critique."""
+        """Each problem to be solved, attempts at it to be written again behind a critique, and one to be criticised."""
         draw = rng(self.seed, "demonstrations")
         sloppy: Task = registry.bind("tasks", "chain", **{**dict(self.scale.task), "random_slip": self.scale.sloppy})()
         found = []
         for problem in self.problems["shown"]:
             found.append((problem.prompt + "\n", text_of(self.task.demonstrate(problem, draw))))
-            steps = sloppy.demonstrate(problem, draw)
-            asked = ASKED.format(prompt=problem.prompt, attempt=text_of(steps))
-            found.append((asked, self.own_critique(problem, steps, draw)))
-            form = self.scale.forms[int(draw.integers(len(self.scale.forms)))]
-            critique, again = self.told(form, problem, steps, draw)
-            found.append((context_of(TEMPLATE, problem.prompt, text_of(steps), critique), text_of(again)))
+            for _ in range(self.scale.num_again):
+                steps = sloppy.demonstrate(problem, draw)
+                form = self.scale.forms[int(draw.integers(len(self.scale.forms)))]
+                critique, again = self.told(form, problem, steps, draw)
+                found.append((context_of(TEMPLATE, problem.prompt, text_of(steps), critique), text_of(again)))
+            if draw.random() < self.scale.criticised:
+                asked = ASKED.format(prompt=problem.prompt, attempt=text_of(steps))
+                found.append((asked, self.own_critique(problem, steps, draw)))
         return found
 
     def own_critique(self, problem: Problem, steps: Solution, draw: Rng) -> str:
