@@ -237,3 +237,11 @@ def test_calls_made_together_have_the_results_behind_them_in_order():
     path = tree.path(tree.leaves[0])
     assert [result_of(tree, path, node) for node in path[:2]] == ["ok1", "Error: no such user"]
     assert [is_correct(tree, path, node, "no_error") for node in path[:2]] == [True, False]
+
+
+def test_a_users_turn_is_no_result():
+    """A call that nobody answered before the user spoke has shown nothing: under no_error it is not correct."""
+    attempt = [Step("f", "tool_call"), Step("thanks", "prompt", sampled=False), Step("done", "answer")]
+    tree = star(Problem("p", "?"), [attempt], [Outcome(reward=1.0)])
+    path = tree.path(tree.leaves[0])
+    assert result_of(tree, path, path[0]) is None and not is_correct(tree, path, path[0], "no_error")

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from stepcredit.core.environment import FAILED
+from stepcredit.core.environment import FAILED, results
 from stepcredit.core.types import Problem, Tree
 
 Correct = Literal["matches_gold", "no_error", "schema_valid"]
@@ -65,22 +65,8 @@ def plain(call: str) -> str:
 
 
 def result_of(tree: Tree, path: Sequence[int], node: int) -> str | None:
-    """What the environment wrote behind a call of a path, None for nothing.
-
-    Calls that were made together, one right behind the other, have the results behind them in the same order.
-    """
-    place = path.index(node)
-    first = last = place
-    while first > 0 and _is_call(tree, path[first - 1]):
-        first -= 1
-    while last + 1 < len(path) and _is_call(tree, path[last + 1]):
-        last += 1
-    results = []
-    for other in path[last + 1 :]:
-        if tree.steps[other].sampled:
-            break
-        results.append(tree.steps[other].text)
-    return results[place - first] if place - first < len(results) else None
+    """What the environment wrote behind a call of a path, None for nothing (`core.environment.results`)."""
+    return results([tree.steps[other] for other in path])[path.index(node)]
 
 
 def failed(tree: Tree, path: Sequence[int], node: int) -> bool:
