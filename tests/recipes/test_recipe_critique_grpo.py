@@ -388,7 +388,7 @@ def knobs_of(arm, monkeypatch, critics):
         ("unshaped_verdict", "all_fail", 1, 1, None, 1), ("unshaped_inverted_every", "all", 1, 1, None, 1),
         ("unshaped_every", "all", 1, 1, None, 1), ("unshaped_tried_7", "all_fail", None, 1, None, 1),
         ("unshaped_verdict_tried_7", "all_fail", None, 1, None, 1), ("unshaped_k_3", "all_fail", 3, 3, None, 1),
-        ("shaped_3x", "all_fail", 1, 1, 0.1, 3), ("shaped_10x", "all_fail", 1, 1, 0.1, 10),
+        ("shaped_3x", "all_fail", 1, 1, 0.1, 3), ("unshaped_3x", "all_fail", 1, 1, None, 3), ("shaped_10x", "all_fail", 1, 1, 0.1, 10),
     ],
 )  # fmt: skip
 def test_an_arm_is_what_its_name_says(arm, of, tried, kept, shaping, rate, monkeypatch, critics):
@@ -463,10 +463,14 @@ def test_every_claim_names_numbers_that_the_recipe_measures(run, out, monkeypatc
     monkeypatch.delitem(sys.modules, "critique_grpo", raising=False)
     claims = importlib.import_module("critique_grpo")
     assert {claim.slug for claim in claims.CLAIMS} == set(claims.ARMS)
-    named = {claims.ARMS[claim.slug] for claim in claims.CLAIMS} | {claim.control for claim in claims.CLAIMS}
-    assert named == {"start", *recipe.ARMS} - {"unshaped_misleading", "unshaped_reference", "shaped_gamma_01"} and {
-        claim.metric for claim in claims.CLAIMS
-    } <= set(recipe.COLUMNS)
+    for arms, seeds, unclaimed in (
+        (recipe.ARMS, claims.SEEDS, {"unshaped_misleading", "unshaped_reference", "shaped_gamma_01"}),
+        (recipe.CRITIC_ARMS, claims.CRITIC_SEEDS, {"unshaped_tried_7", "unshaped_k_3", "shaped_10x"}),
+    ):
+        own = [claim for claim in claims.CLAIMS if claim.seeds == seeds]
+        named = {claims.ARMS[claim.slug] for claim in own} | {claim.control for claim in own}
+        assert named - {"start"} == set(arms) - unclaimed
+        assert {claim.metric for claim in own} <= set(recipe.COLUMNS)
     for claim in claims.CLAIMS:
         if {claims.ARMS[claim.slug], claim.control} == {"shaped", "grpo_8"}:
             gap, cost = claims.measure(replace(claim, seeds=(3, 4)), size="quick", out=out)

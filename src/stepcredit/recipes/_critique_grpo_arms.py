@@ -14,7 +14,7 @@ In size "critics" (`_critique_grpo_critics`), whose policy knows all their words
     unshaped_every, unshaped_inverted_every       one attempt at every problem is written again, right ones too
     unshaped_tried_7, unshaped_verdict_tried_7    all seven that failed are, and one is kept, as the paper does
     unshaped_k_3                                  three are, and all three kept
-    shaped_3x, shaped_10x                         shaped at a larger rate
+    shaped_3x, shaped_10x, unshaped_3x            at a larger rate; ten times 3e-4 leaves nothing of the policy (seed 1)
 
 Elsewhere a refinement is one of one attempt, drawn at random, where the paper refines all and keeps one. Critiques count as generated.
 `copies` ends after a tenth of the tokens: not one bit of the weights moves (a test), so the rest would show nothing more.
@@ -49,9 +49,9 @@ KINDS = {"grpo_8": "control", "grpo_16": "control", "unshaped": "oracle", "shape
          "shaped_gamma_01": "oracle"}  # fmt: skip
 CRITIC_KINDS = {"grpo_8": "control", "unshaped": "oracle", "unshaped_verdict": "label-free", "unshaped_answer": "label-free",
                 "unshaped_own": "label-free", "unshaped_inverted": "null", "unshaped_every": "oracle", "unshaped_inverted_every": "null",
-                "shaped_3x": "oracle", "shaped_10x": "oracle", "unshaped_verdict_tried_7": "label-free", "unshaped_tried_7": "oracle",
+                "shaped_3x": "oracle", "unshaped_3x": "oracle", "shaped_10x": "oracle", "unshaped_verdict_tried_7": "label-free", "unshaped_tried_7": "oracle",
                 "unshaped_k_3": "oracle"}  # fmt: skip
-RATES = {"shaped_3x": 3.0, "shaped_10x": 10.0}
+RATES = {"shaped_3x": 3.0, "unshaped_3x": 3.0, "shaped_10x": 10.0}
 CREDIT = registry.bind("credit", "group_mean", normalize="none")
 
 
