@@ -14,6 +14,9 @@ SEEDS = (740, 741, 742, 743, 744)
 BUDGET = "recipes/toolpo --size small: equal generated tokens an arm, tested on the unreliable store"
 AGAIN = (745, 746, 747, 748, 749)
 DATABASE = "recipes/toolpo --size sqlite: equal generated tokens an arm, tested on the unreliable database"
+LIMITED = (
+    "recipes/toolpo --size folds: equal generated tokens an arm, 64 tokens of context, tested under the same limit"
+)
 PAPER = "arXiv:2510.21618"
 CLAIMS = (
     Claim("toolpo_above_success", PAPER, "Trained on the tool, attribution to calls learns more than success alone.",
@@ -38,20 +41,28 @@ CLAIMS = (
           "all tokens, in the simulator", "success", "level", AGAIN, BUDGET),
     Claim("simulator_success_above_tool", PAPER, "Success alone in the clean simulator does better on the unreliable tool than success alone there.",
           "success, on the tool", "success", "below: nothing is busy in the simulator", AGAIN, BUDGET),
+    Claim("toolpo_folds_above_cut", PAPER, "Under a context limit, ToolPO with memory folds does better than with episodes cut there.",
+          "toolpo, cut", "success", "above (paper: +3.9 by folding)", AGAIN, LIMITED),
+    Claim("toolpo_folds_learn", PAPER, "ToolPO raises the success of folded episodes, each fold trained under its own prompt.",
+          "start", "success", "above", AGAIN, LIMITED),
 )  # fmt: skip
 ARM_OF = {"simulator_above_tool": "toolpo, in the simulator", "toolpo_sqlite_per_call": "per call, on the tool",
           "toolpo_simulated_above_success": "toolpo, in the simulator", "toolpo_simulated_above_all_tokens": "toolpo, in the simulator",
-          "simulator_success_above_tool": "success, in the simulator"}  # fmt: skip
+          "simulator_success_above_tool": "success, in the simulator",
+          "toolpo_folds_above_cut": "toolpo, folds", "toolpo_folds_learn": "toolpo, folds"}  # fmt: skip
 
 
 def measure(claim: Claim, size: str = "", out: str = "runs/toolpo") -> tuple[Estimate, dict[str, float]]:
     """The claim's difference, paired by seed, with a t-interval over seeds; and the mean cost of its arm."""
+    from stepcredit.core.stats import over_seeds
     from stepcredit.recipes._rl import mean_cost, paired
     from stepcredit.recipes.toolpo import results
 
     arm = ARM_OF.get(claim.slug, "toolpo, on the tool")
-    found = results(
-        size or ("sqlite" if claim.budget == DATABASE else "small"), claim.seeds, [arm, claim.control], out=out
-    )
-    gap = paired(found[arm], found[claim.control], claim.metric, f"{claim.metric}, {arm} minus {claim.control}")
-    return gap, mean_cost(found[arm])
+    size = size or {DATABASE: "sqlite", LIMITED: "folds"}.get(claim.budget, "small")
+    found = results(size, claim.seeds, [arm, *([] if claim.control == "start" else [claim.control])], out=out)
+    unit = f"{claim.metric}, {arm} minus {claim.control}"
+    if claim.control == "start":
+        gains = [one.estimates[claim.metric].value - one.curve[0][claim.metric] for one in found[arm]]
+        return over_seeds(gains, unit), mean_cost(found[arm])
+    return paired(found[arm], found[claim.control], claim.metric, unit), mean_cost(found[arm])

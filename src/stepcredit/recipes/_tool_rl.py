@@ -49,7 +49,7 @@ class ToolWorld:
     def problems(self, seed: int) -> tuple[list[Problem], list[Problem]]:
         """To train on and to test on: other problems than were shown, by their ids."""
         task = self.made()
-        shown = {problem.id for problem in self._shown(seed)}
+        shown = {problem.id for problem in self.shown(seed)}
         drawn = [
             p
             for p in task.problems(2 * (self.num_train + self.num_test), rng(seed, "tools", "problems"))
@@ -62,7 +62,8 @@ class ToolWorld:
             )
         return own[: self.num_train], own[self.num_train : self.num_train + self.num_test]
 
-    def _shown(self, seed: int) -> list[Problem]:
+    def shown(self, seed: int) -> list[Problem]:
+        """What is demonstrated."""
         return self.made().problems(self.num_demonstrations, rng(seed, "tools", "shown"))
 
     def policy(self, seed: int, cache: Path) -> Path:
@@ -70,7 +71,7 @@ class ToolWorld:
         from stepcredit.train.tiny import train_language_model
 
         task, draw = self.made(), rng(seed, "tools", "demonstrations")
-        texts = [text_of(p, task.demonstrate(p, draw), "\n") for p in self._shown(seed)]
+        texts = [text_of(p, task.demonstrate(p, draw), "\n") for p in self.shown(seed)]
         return train_language_model(
             texts, cache, hidden=self.hidden, num_updates=self.policy_updates, seed=seed, progress=False
         )
@@ -88,10 +89,15 @@ class ToolWorld:
 
         return grow
 
-    def test(self, problems: Sequence[Problem], seed: int, task: Task | None = None) -> Test:
-        """Success, calls an episode, share of calls that are sound, tokens an episode; on held-out problems, with any policy."""
+    def test(
+        self, problems: Sequence[Problem], seed: int, task: Task | None = None, *, grow: Rollout | None = None
+    ) -> Test:
+        """Success, calls an episode, share of calls that are sound, tokens an episode; on held-out problems, with any policy.
+
+        `grow`: how episodes are made where it is not as `rollout` does.
+        """
         own = task or self.made()
-        grow = self.rollout(own, num=self.num_tested)
+        grow = grow or self.rollout(own, num=self.num_tested)
 
         def test(policy: Policy) -> dict[str, Estimate]:
             trees = grow(problems, policy, rng(seed, "tools", "test"))
