@@ -48,10 +48,13 @@ CLAIMS = (
           BOTH, "success", "above by .02 to .05 (paper: 36.4 against 36.8 at twice the budget)", SEEDS_DEEP, SIX),
     Claim("deep_entropy_above_random", PAPER, "Six hops: continuing the most surprising nodes learns more than random ones.",
           BOTH, "success", "above by .02 to .05 (not in the paper)", SEEDS_DEEP, SIX),
+    Claim("deep_larger_trees_above_their_chains", PAPER, "Six hops: trees of N = 6 learn more than nine chains a problem, as many problems a batch.",
+          "chains, nine a problem", "success", "two-sided: level", SEEDS_DEEP, SIX),
 )  # fmt: skip
 ARMS = {
     "siblings_level_with_both": SIBLINGS, "deep_exact_siblings_above_siblings": EXACT, "deep_exact_siblings_above_chains": EXACT,
     "deep_exact_siblings_at_a_quarter": EXACT, "deep_larger_trees_above_small": LARGER, "deep_entropy_above_random": ENTROPY,
+    "deep_larger_trees_above_their_chains": LARGER,
 }  # fmt: skip
 
 
