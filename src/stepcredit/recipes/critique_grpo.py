@@ -7,8 +7,9 @@ arXiv:2506.03106 (version 6). Its claim: on problems that sampling never solves,
 while a critique finds a right attempt to learn from. Rollout: `rollout/refine`; credit: `group_mean` without std; ratio: `Rules`
 and `Settings.shaping`. Arms, all at equal generated tokens, critiques and discarded text included: `_critique_grpo_arms`.
 Departs: one attempt is refined, not all; critiques are an ORACLE's (the place of the first wrong line and its right result),
-where the paper asks GPT-4o, so their worth is a bound, and in size "critics" also of those who know less; the policy (`_critique_grpo_world`, 10^5 parameters, taught both modes
-and to obey) is made for this. From the released code (D6 to D9) we differ where it differs from the paper.
+where the paper asks GPT-4o, so their worth is a bound (in size "critics" others speak, who know less); the policy
+(`_critique_grpo_world`, 10^5 parameters, taught both modes and to obey) is made for this. From the released code (D6 to D9)
+we differ where it differs from the paper.
 What can transfer is the order of mechanisms on a plateau whose cause recurs: a few facts, here, that many problems share.
 """
 
