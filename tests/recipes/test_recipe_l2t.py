@@ -171,11 +171,12 @@ def test_a_cheap_recheck_is_paid_in_full_and_charged_where_charged():
     own = tree(SHORT, LONG, right=(1, 1))
     told = {}
     for beta in (0.0, 0.6):
-        for name in ("full", "charged"):
+        for name in ("full", "gains", "charged"):
             (found,) = Probe(name, Plan(1, beta=beta), policy=Costs())([own])
             told[name, beta] = dict(zip([step.text for step in own.steps[4:]], found.values_N[4:], strict=True))
     assert told["full", 0.0][AGAIN] == told["full", 0.0][LINE] == told["charged", 0.0][AGAIN]
     assert told["full", 0.6][AGAIN] > told["full", 0.6][LINE] and told["full", 0.6][AGAIN] > told["full", 0.0][AGAIN]
+    assert told["gains", 0.6] == told["gains", 0.0] == told["full", 0.0]
     assert all(told["charged", 0.6][text] < told["charged", 0.0][text] for text in LONG)
 
 

@@ -4,6 +4,7 @@
     penalty     of the outcome - weight tokens / needed                paper      Ahat R_k / rbar, tokens by their surprise
     sum         of outcome + alpha sum_k dI_k           (beta 0)       full       repaired: gains less what learning costs,
     mean        of that divided by the attempt's tokens (beta 0)                  next to outcomes (the recipe's default)
+    gains       repaired without what learning costs (beta 0): what the costs of the next add is told by it
     charged     repaired, but costs are never a bonus: C apart from the comparison, on its step and those before it
 
 "sum" and "mean" differ by 1 / tokens alone, and put one advantage on every token. All but "paper" give the tokens of a step the
@@ -30,9 +31,11 @@ from stepcredit.rollout.chains import chains
 from stepcredit.train.grpo import Settings
 from stepcredit.train.policy_samples import Rules
 
-ARMS = ("grpo", "penalty", "sum", "mean", "full", "charged", "paper", "released")
+ARMS = ("grpo", "penalty", "sum", "mean", "full", "gains", "charged", "paper", "released")
 KINDS = {"base": "null", "grpo": "control", "penalty": "control", "sum": "label-free", "mean": "label-free", "full": "label-free",
-         "charged": "label-free", "paper": "label-free", "released": "control"}  # fmt: skip
+         "gains": "control", "charged": "label-free", "paper": "label-free", "released": "control"}  # fmt: skip
+FORMS = {"full": "repaired", "gains": "repaired", "charged": "charged", "paper": "paper", "released": "released"}
+WITHOUT_COSTS = ("sum", "mean", "gains")
 ATTEMPT = 100  # tokens an attempt may have: more than one with every line rechecked
 
 
@@ -128,12 +131,9 @@ class Probe:
                 for tree in trees
             ]
         plain = self.name in ("sum", "mean")
-        form = {"full": "repaired", "charged": "charged", "paper": "paper", "released": "released"}.get(
-            self.name, "reward"
-        )
         credits: list[Credit] = registry.bind(
-            "credit", "information_gain", policy=self.policy, alpha=plan.alpha, beta=0.0 if plain else plan.beta, form=form,
-            suffix=ANSWER,
+            "credit", "information_gain", policy=self.policy, alpha=plan.alpha,
+            beta=0.0 if self.name in WITHOUT_COSTS else plan.beta, form=FORMS.get(self.name, "reward"), suffix=ANSWER,
         )(trees)  # fmt: skip
         if not plain:
             return credits

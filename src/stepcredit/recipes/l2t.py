@@ -6,7 +6,7 @@ parameters. The policy rechecks needlessly; each way of turning gains into advan
     grpo, penalty     outcomes alone; outcomes less a price on length
     sum, mean         gains added up (they telescope: J(end) - J(start)), or that divided by tokens
     full              the default: outcomes and net gains, each compared with its own kind
-    charged           the same, but costs are taken off behind the comparison, so that none is a bonus
+    gains, charged    the same without costs; with costs that are taken off behind the comparison, so that none is a bonus
     paper, released   the paper's ratio A r / rbar, whose signs are counted; the released code's sum of deltas over tokens
 
 Departs: policy from scratch with 10^5 parameters; an episode is a line; the answer is one token, so J needs no approximation.
@@ -66,7 +66,7 @@ def l2t(
 ) -> dict[str, Any]:  # fmt: skip
     """Train and test every arm; finished ones are kept under `out/arms`. Returns the run for run.json.
 
-    `arms`: of "base", "grpo", "penalty", "sum", "mean", "full", "charged", "paper", "released"; all where none is named.
+    `arms`: of "base", "grpo", "penalty", "sum", "mean", "full", "gains", "charged", "paper", "released"; all where none is named.
     `starts`: "one" start policy for all seeds, as the first claims have it, or "each" seed's own, so that intervals over seeds
     are over start policies too. Raises ValueError for an unknown size, arm or kind of starts, or no seed.
     """
