@@ -22,8 +22,8 @@ than the mean, and once steps are compared (z, or in a group) that is a bonus. W
 that brought the answer; beta=0 orders them by their gain. `charged`, ours too, keeps costs out of the comparison. A gain is a
 difference of values, which a step has for itself; a cost is not: what a step makes necessary is its cost as well, so each is
 charged to its step and to those before it. C is never below 0 there, so that no step has more than at beta=0, and filler at the
-end of an attempt never lowers what any step of it is charged, whatever the filler costs (`_compression`, "attempt"). In the middle it can make what follows cheaper still: C prices
-what is rare, and no form makes a price of length of it.
+end of an attempt never lowers what any step of it is charged, whatever the filler costs (`_compression`, "attempt"). In the
+middle it can still make what follows cheaper: C prices what is rare, and no form makes a price of length of it.
 Departs: C is standardised over all trees of a call, so that beta has a meaning; `suffix` stands between prefix and answer.
 Tokens are a step's recorded log-probabilities, else its token ids, else its characters, with even shares.
 Shared nodes: the mean over the scored attempts through them. Batch statistics: takes the sequence of trees.
