@@ -9,8 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from stepcredit.policy.hf import hf
-from stepcredit.train.sft import _collate, _key, _rows, fine_tune
-from stepcredit.train.tiny import build_tokenizer, train_language_model
+from stepcredit.train._tuned import key_of
+from stepcredit.train.sft import _rows, fine_tune
+from stepcredit.train.tiny import _collate, build_tokenizer, train_language_model
 
 SUMS = [f"{a} +{b}\n{a}+{b}={a + b}" for a in range(4) for b in range(4)]
 WAYS = {"num_updates": 30, "batch_size": 4, "learning_rate": 3e-3, "progress": False}
@@ -88,9 +89,9 @@ def other_tokenizer(model, folder, change):
 
 def test_another_tokenizer_is_another_training(model, tmp_path):
     other = other_tokenizer(model, tmp_path / "other", {"truncation": None, "note": "read by nobody"})
-    assert _key(other, [("a", "b")], {}) != _key(model, [("a", "b")], {})
+    assert key_of(other, [("a", "b")], {}) != key_of(model, [("a", "b")], {})
     again = other_tokenizer(model, tmp_path / "again", {"truncation": None, "note": "read by nobody"})
-    assert _key(other, [("a", "b")], {}) == _key(again, [("a", "b")], {})
+    assert key_of(other, [("a", "b")], {}) == key_of(again, [("a", "b")], {})
 
 
 def test_a_tokenizer_without_an_end_token_is_named(model, tmp_path):

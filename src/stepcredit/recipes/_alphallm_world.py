@@ -22,7 +22,7 @@ from stepcredit.core.truth import verified, with_truth
 from stepcredit.core.types import Problem, Record, Tree
 from stepcredit.recipes._alphallm_task import either_way, text_of
 from stepcredit.recipes._fit import Backbone, Budget, Teaching, fit_scorer
-from stepcredit.recipes._pools import until_first_error
+from stepcredit.recipes._pools import problems_of, until_first_error
 from stepcredit.recipes._save import save_scorer
 
 REVISION = 1  # raise it when code, or a default, that decides attempts or judges changes
@@ -80,11 +80,7 @@ class World:
         scale = self.scale
         sizes = {"shown": scale.num_demonstrations, "train": scale.num_train, "test": scale.num_test,
                  **{f"round {k}": scale.num_imagined for k in range(1, scale.num_rounds + 1)}}  # fmt: skip
-        left = self.task.problems(sum(sizes.values()), rng(self.seed, "problems"))
-        found = {}
-        for name, num in sizes.items():
-            found[name], left = left[:num], left[num:]
-        return found
+        return problems_of(self.task, sizes, self.seed)
 
     @functools.cached_property
     def texts(self) -> list[str]:

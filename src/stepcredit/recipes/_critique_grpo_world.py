@@ -24,6 +24,7 @@ from stepcredit.core.rng import rng
 from stepcredit.core.tree import first_error
 from stepcredit.core.types import Problem, Step
 from stepcredit.judge._critics import MISTAKE, SOUND
+from stepcredit.recipes._pools import problems_of
 from stepcredit.rollout.refine import context_of
 
 TEMPLATE = "{prompt}\n{attempt}\n{critique}\n"
@@ -65,11 +66,7 @@ class World:
     def problems(self) -> dict[str, list[Problem]]:
         """Distinct problems: train, test, and those that were shown."""
         sizes = {"train": self.scale.num_train, "test": self.scale.num_test, "shown": self.scale.num_demonstrations}
-        left = self.task.problems(sum(sizes.values()), rng(self.seed, "problems"))
-        found = {}
-        for name, num in sizes.items():
-            found[name], left = left[:num], left[num:]
-        return found
+        return problems_of(self.task, sizes, self.seed)
 
     @functools.cached_property
     def examples(self) -> list[tuple[str, str]]:

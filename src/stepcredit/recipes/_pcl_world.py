@@ -29,6 +29,7 @@ from stepcredit.core.protocols import Policy, Rng, Solution, Task, Verifier
 from stepcredit.core.rng import rng
 from stepcredit.core.tree import star, with_outcomes
 from stepcredit.core.types import Cost, Outcome, Problem, Tree
+from stepcredit.recipes._pools import problems_of
 from stepcredit.rollout.chains import chains
 from stepcredit.train.tracks import Example, fine_tune_tracks
 
@@ -76,11 +77,7 @@ class World:
     def problems(self) -> dict[str, list[Problem]]:
         """Distinct problems: train, test, and those that were shown."""
         sizes = {"train": self.scale.num_train, "test": self.scale.num_test, "shown": self.scale.num_shown}
-        left = self.task.problems(sum(sizes.values()), rng(self.seed, "problems"))
-        found = {}
-        for name, num in sizes.items():
-            found[name], left = left[:num], left[num:]
-        return found
+        return problems_of(self.task, sizes, self.seed)
 
     @functools.cached_property
     def demonstrations(self) -> list[Tree]:

@@ -6,7 +6,7 @@ every outcome. The oracle's step truth is attached under "truth", to measure wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,15 @@ def make_pools(
     records = [with_truth(verified(Record(tree), task.verify), task) for tree in trees]
     cost = sum((tree.cost for tree in trees), Cost())
     return Pools(records[:num_train], records[num_train:], folder, cost)
+
+
+def problems_of(task: Task, sizes: Mapping[str, int], seed: int) -> dict[str, list[Problem]]:
+    """Distinct problems by name, so many of each, in the order of the names."""
+    left = task.problems(sum(sizes.values()), rng(seed, "problems"))
+    found = {}
+    for name, num in sizes.items():
+        found[name], left = left[:num], left[num:]
+    return found
 
 
 def text_of(problem: Problem, steps: list[Step], delimiter: str) -> str:

@@ -75,12 +75,11 @@ class FoldWorld:
 
     def policy(self, seed: int, cache: Path) -> Path:
         """The folder of the language model of demonstrations, fine-tuned to go on from folds too."""
-        from transformers import AutoTokenizer
-
+        from stepcredit.policy.hf import hf
         from stepcredit.train.sft import fine_tune
 
         task, draw, start = self.world.made(), rng(seed, "tools", "folds"), self.world.policy(seed, cache)
-        tokenizer = AutoTokenizer.from_pretrained(start)
+        tokenizer = hf(str(start)).tokenizer
         pairs = [pair for problem in self.world.shown(seed)
                  for pair in told(problem, task.demonstrate(problem, draw), self.limit, Writing(), tokenizer)]  # fmt: skip
         return fine_tune(start, pairs, cache, num_updates=self.fold_updates, seed=seed, progress=False)

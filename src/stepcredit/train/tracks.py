@@ -10,25 +10,12 @@ track is how many of its examples there are. Degenerate: examples none of which 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PrinterCallback,
-    ProgressCallback,
-    Trainer,
-    TrainingArguments,
-)
-
 from stepcredit.core.log_ratios import token_ids
-from stepcredit.core.rng import rng
-from stepcredit.train.sft import _key
-from stepcredit.train.tiny import _Bar, _collate, _order, _put, _seeded
+from stepcredit.train._tuned import ending_tokenizer, key_of, tuned
 
 RECIPE = 1  # enters the cache key: raise it when the same arguments would give other weights
 Example = tuple[str, str, bool]  # what is read, what is learnt, whether the end token is learnt behind it
@@ -49,36 +36,16 @@ def fine_tune_tracks(
         )
     made_with = {"tracks": RECIPE, "num_tokens": num_tokens, "batch_size": batch_size, "learning_rate": learning_rate,
                  "warmup": warmup, "weight_decay": weight_decay, "seed": seed, "ends": [ends for _, _, ends in examples]}  # fmt: skip
-    folder = Path(out_dir) / f"tracks-{_key(Path(model), [(a, b) for a, b, _ in examples], made_with)}"
+    folder = Path(out_dir) / f"tracks-{key_of(Path(model), [(a, b) for a, b, _ in examples], made_with)}"
     if folder.is_dir():
         return folder
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {str(model)!r} has no end token; allowed: one with an eos_token")
+    tokenizer = ending_tokenizer(model)
     rows = track_rows(tokenizer, examples)
     learnt = sum(sum(label != -100 for label in row["labels"]) for row in rows)
     num_updates = max(1, round(num_tokens * len(rows) / (learnt * batch_size)))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished-") as scratch, _seeded(seed):
-        arguments = TrainingArguments(
-            output_dir=f"{scratch}/trainer", max_steps=num_updates, per_device_train_batch_size=batch_size,
-            learning_rate=learning_rate, warmup_steps=int(warmup * num_updates), lr_scheduler_type="cosine",
-            weight_decay=weight_decay, adam_beta2=0.95, seed=seed, save_strategy="no", logging_steps=20,
-            train_sampling_strategy="sequential", dataloader_pin_memory=False, disable_tqdm=not progress,
-            report_to="none", use_cpu=not torch.accelerator.is_available(), remove_unused_columns=False,
-        )  # fmt: skip
-        network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-        order = _order(rows, num_updates, batch_size, rng(seed, "tracks"))
-        trainer = Trainer(network, arguments, data_collator=_collate, train_dataset=order)
-        trainer.remove_callback(ProgressCallback if progress else PrinterCallback)
-        if progress:
-            trainer.add_callback(_Bar)
-        trainer.train()
-        made = Path(scratch) / "model"
-        trainer.model.save_pretrained(made)
-        tokenizer.save_pretrained(made)
-        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        _put(made, folder, {**made_with, "ends": None, "num_updates": num_updates, "losses": losses})
+    tuned(model, tokenizer, rows, folder, num_updates=num_updates, batch_size=batch_size, learning_rate=learning_rate,
+          warmup=warmup, weight_decay=weight_decay, seed=seed, stream="tracks", bfloat16=False, progress=progress,
+          report={**made_with, "ends": None, "num_updates": num_updates})  # fmt: skip
     return folder
 
 
