@@ -79,9 +79,9 @@ class FoldWorld:
         from stepcredit.train.sft import fine_tune
 
         task, draw, start = self.world.made(), rng(seed, "tools", "folds"), self.world.policy(seed, cache)
-        tokenizer = hf(str(start)).tokenizer
+        reads: Any = hf(str(start))
         pairs = [pair for problem in self.world.shown(seed)
-                 for pair in told(problem, task.demonstrate(problem, draw), self.limit, Writing(), tokenizer)]  # fmt: skip
+                 for pair in told(problem, task.demonstrate(problem, draw), self.limit, Writing(), reads.tokenizer)]  # fmt: skip
         return fine_tune(start, pairs, cache, num_updates=self.fold_updates, seed=seed, progress=False)
 
     def rollout(self, limited: str, *, num: int) -> Rollout:
