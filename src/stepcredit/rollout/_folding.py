@@ -8,28 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
-from stepcredit.core.environment import FAILED
+from stepcredit.core.environment import FAILED, results
 from stepcredit.core.log_ratios import encode
 from stepcredit.core.types import Problem, Step
 from stepcredit.rollout._writing import Writing
 
 Fold = Callable[[Problem, Sequence[Step]], Sequence[str]]  # what is remembered of an episode, line by line
-NOTHING = (FAILED, "none")  # results that begin so are no facts
+NOTHING = "none"  # what a result ends with that found nothing
 
 
 def last_facts(problem: Problem, steps: Sequence[Step], *, num: int = 2) -> list[str]:
     """The last `num` calls that found something, and what they found: a call, its result, the next call.
 
-    >>> call, nothing = Step("s ada boss", kind="tool_call"), Step("none", kind="tool_result", sampled=False)
+    A result that begins with ERROR or ends with "none" is no fact.
+
+    >>> call, nothing = Step("s ada boss", kind="tool_call"), Step("= none", kind="tool_result", sampled=False)
     >>> found = Step("ben", kind="tool_result", sampled=False)
     >>> last_facts(Problem("p", "?"), [call, found, call, nothing], num=1)
     ['s ada boss', 'ben']
     """
-    turns = [(call.text, result.text) for call, result in pairwise(steps)
-             if call.sampled and result.kind == "tool_result" and not result.text.startswith(NOTHING)]  # fmt: skip
+    turns = [(step.text, result) for step, result in zip(steps, results(steps), strict=True)
+             if result is not None and not result.startswith(FAILED) and result.split()[-1:] != [NOTHING]]  # fmt: skip
     return [text for one in turns[len(turns) - min(num, len(turns)) :] for text in one]
 
 
