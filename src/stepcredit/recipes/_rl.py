@@ -139,6 +139,19 @@ def paired(first: Sequence[ArmResult], second: Sequence[ArmResult], column: str,
                        for a, b in zip(first, second, strict=True)], unit)  # fmt: skip
 
 
+def before_and_after(one: ArmResult, column: str = "success") -> str:
+    """What an arm was tested at before and after training, with the tests' intervals.
+
+    >>> start = {"success": 0.3, "success low": 0.2, "success high": 0.4}
+    >>> before_and_after(ArmResult({"success": Estimate(0.5, 0.4, 0.6, 9, "share")}, curve=[start]))
+    '0.300 [0.200, 0.400] to 0.500 [0.400, 0.600]'
+    """
+    start, end = one.curve[0], one.estimates[column]
+    low, high = start.get(f"{column} low"), start.get(f"{column} high")
+    within = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+    return f"{start[column]:.3f}{within} to {end.value:.3f} [{end.low:.3f}, {end.high:.3f}]"
+
+
 def mean_cost(found: Sequence[ArmResult]) -> dict[str, float]:
     """The mean cost of an arm over its seeds."""
     return {name: float(np.mean([one.cost[name] for one in found])) for name in found[0].cost}

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from stepcredit.core.registry import bind, register
 from stepcredit.recipes._arms import ArmResult
-from stepcredit.recipes._rl import Cells, RlArm, run_of, train_arm
+from stepcredit.recipes._rl import Cells, RlArm, before_and_after, run_of, train_arm
 from stepcredit.recipes._tool_folds import FoldWorld
 from stepcredit.recipes._tool_rl import ToolWorld
 from stepcredit.train.grpo import Settings
@@ -110,14 +110,8 @@ def toolpo(
     Raises ValueError for an unknown size or arm, or no seed; RuntimeError where TRL is missing.
     """
     found = results(size, seeds, arms, out=out)
-    lines = []
-    for name, of in found.items():
-        before = [one.curve[0]["success"] for one in of]
-        after = [one.estimates["success"] for one in of]
-        said = ", ".join(
-            f"{b:.3f} to {a.value:.3f} [{a.low:.3f}, {a.high:.3f}]" for b, a in zip(before, after, strict=True)
-        )
-        lines.append(f"{name}: success on the unreliable tool {said} (a seed each; intervals over problems).")
+    lines = [f"{name}: success on the unreliable tool {', '.join(before_and_after(one) for one in of)} (a seed each; intervals over problems)."
+             for name, of in found.items()]  # fmt: skip
     return run_of(found, KINDS, ["success", "sound calls", "calls"], title="Credit for calls: ToolPO against success alone",
                   seeds=seeds, expectation=EXPECTATION, config={"size": size, "plan": asdict(SIZES[size])}, summary=lines)  # fmt: skip
 
