@@ -266,6 +266,35 @@ def test_rows_without_any_advantage_are_not_written(write_lines, plain_rows, tmp
     }
 
 
+def test_no_two_groups_of_a_file_have_the_same_number(write_lines, plain_rows, tmp_path, capsys):
+    """Two prompts under one id are two groups; apart, every row is one."""
+    out = tmp_path / "o.jsonl"
+    said = [{"id": "p", "reward": n % 2, "messages": [{"role": "user", "content": f"q{n // 2}"}, {"role": "assistant", "content": f"a{n}"}]}
+            for n in range(4)]  # fmt: skip
+    given = [
+        "credit",
+        str(write_lines(said, "chats.jsonl")),
+        str(out),
+        "--method",
+        "sibling",
+        "--write_as",
+        "advantages",
+    ]
+    for more, groups in (([], [0, 0, 1, 1]), (["--group", "false"], [0, 1, 2, 3])):
+        assert main([*given, *more]) == 0
+        assert [row["group"] for row in lines(out)] == groups
+    assert "a group is the attempts of one row of the input, as --group is false" in capsys.readouterr().err
+
+
+def test_cut_attempts_left_out_are_no_matter_for_a_verifier(tmp_path, capsys):
+    path, out = tmp_path / "cut.jsonl", tmp_path / "o.jsonl"
+    write(path, [Record(star(Problem("p", "?"), [[Step("a")], [Step("b")]], [Outcome(status="truncated")] * 2))])
+    given = ["credit", str(path), str(out), "--method", "sibling", "--write_as", "advantages"]
+    assert main([*given, "--wrong", "none"]) == 2
+    assert "truncated attempts take no part; --wrong truncated calls them wrong" in capsys.readouterr().err
+    assert main(given) == 0
+
+
 def test_attempts_that_are_compared_with_nothing_are_told(write_lines, plain_rows, tmp_path, capsys):
     """Conversations that a user opens anew have another prompt each, and so no group."""
     said = [{"id": 1, "reward": n, "messages": [{"role": "user", "content": f"Hi {n}"}, {"role": "assistant", "content": "x"}]}

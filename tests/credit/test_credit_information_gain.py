@@ -234,6 +234,15 @@ def test_shared_steps_are_charged_once_for_each_attempt_through_them():
     assert free - charged == pytest.approx([1.0, 0.5, 0.5])
 
 
+def test_charges_have_no_baseline_but_an_attempt_alone_carries_nothing():
+    """Equal outcomes, gains and costs: each attempt's one step is charged alpha beta = .48, the mean attempt's cost being 1."""
+    told = Told({"a": 0.6, "b": 0.6})
+    equal = credit(group(["a", "b"], [1.0, 1.0]), told, form="charged", beta=0.6).values_N[1:]
+    assert equal == pytest.approx([-0.48, -0.48])
+    for tree in (group(["a"], [1.0]), group(["a", "b"], [1.0, np.nan])):
+        assert credit(tree, told, form="charged", beta=0.6).values_N[1] == 0.0
+
+
 def test_steps_count_by_attempt_and_at_most_so_many_deviations():
     """Gains (1, 0) and (0, 0, 0, 0): means .5 and 0, so .25; squares (.5625 + .0625) / 2 and .0625, deviation .4330."""
     one, other = clipped_z([np.array([1.0, 0.0]), np.zeros(4)], 3.0)

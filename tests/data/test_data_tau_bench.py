@@ -122,6 +122,12 @@ def test_rows_that_are_no_trial_are_named(tmp_path, change, said):
         list(read(written(tmp_path, trial(0, 1.0) | change)))
 
 
+def test_a_trial_without_the_field_is_no_trial_that_nobody_scored(tmp_path):
+    row = {name: value for name, value in trial(0, 1.0).items() if name != "reward"}
+    with pytest.raises(ValueError, match=r"line 1: field 'reward' is missing; needed: a number, null where nobody"):
+        list(read(written(tmp_path, row), format="tau_bench"))
+
+
 def test_sources_survive_grouping_and_the_native_file(tmp_path):
     grouped = group(read(written(tmp_path, trial(0, 1.0), trial(1, 0.0))))
     for name in ("a.jsonl", "a.parquet"):

@@ -68,6 +68,27 @@ class Writes:
         raise NotImplementedError
 
 
+def test_steps_that_an_attempt_was_given_count_and_are_read_as_its_own():
+    """The second line is wrong whoever wrote the first; a tool's result between them is counted and has no label."""
+    given, result = Step("3+4=2", sampled=False), Step("2", kind="tool_result", sampled=False)
+    for own, place in (([given, Step("2*2=1")], 1), ([given, result, Step("2*2=1")], 2)):
+        asked = []
+
+        def right(problem, steps, at, asked=asked):
+            asked.append(at)
+            return "4"
+
+        (said,) = first_mistake(TASK.label_steps, right)([(PROBLEM, own)])
+        assert (said.critique, asked) == (f"Step {place + 1} is wrong, it should be 4.", [place])
+    (sound,) = first_mistake(TASK.label_steps, correction)([(PROBLEM, [given, Step("2*2=4")])])
+    (called,) = verdict(TASK.verify)([(PROBLEM, [given, Step("2*2=4")])])
+    assert sound.critique == "No step is wrong." and called.critique == "The generated solution is correct."
+    (misled,) = misleading(TASK.label_steps, lambda problem, steps, at: "0", rng(0))(
+        [(PROBLEM, [given, Step("2*2=1")])]
+    )
+    assert misled.critique == "Step 1 is wrong, it should be 0."
+
+
 def test_a_model_critic_says_what_it_writes_and_its_score_is_its_conclusion():
     policy = Writes("Step 2 fails.\nConclusion: Wrong", "Conclusion: wrong? No.\nConclusion: right", "Hm.", " ")
     said = written(policy, rng(0))([(PROBLEM, WRONG)] * 4)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +68,12 @@ def rows(start: Start, name: str, rules: Rules, tokenizer: Any = None, *, as_jso
             }  # fmt: skip
 
 
-def write(out: str, starts: Iterable[Start], name: str, rules: Rules, tokenizer: str | None) -> str:
+def write(
+    out: str, starts: Iterable[Start], name: str, rules: Rules, tokenizer: str | None, *, joined: bool = True
+) -> str:
     """Write the rows of all starts, streaming, by the name of `out`; returns what is said at the end.
+
+    `joined`: whether the attempts of a problem were put together, which the hint about groups of one says.
 
     Raises ValueError, and writes nothing, where no step of any attempt has an advantage.
     """
@@ -90,12 +94,13 @@ def write(out: str, starts: Iterable[Start], name: str, rules: Rules, tokenizer:
             yield from rows(start, name, rules, loaded, as_json=parquet)
         if not counts.num_known:
             raise ValueError(f"there is nothing to train by: {name} is on no step, and {counts.num_scored} of {counts.num_attempts} "
-                             f"attempts have an outcome{'' if counts.num_scored else ' (stepcredit verify decides them)'}")  # fmt: skip
+                             f"attempts have an outcome{counts.remedy()}")  # fmt: skip
 
     num = write_rows(Path(out), written(), schema(loaded is not None) if parquet else None)
     if 2 * counts.num_single > counts.num_groups:
+        why = "of one problem id and prompt" if joined else "of one row of the input, as --group is false,"
         print(f"stepcredit: hint: {counts.num_single} of {counts.num_groups} groups are a single attempt, with nothing to compare it "
-              "with; a group is the attempts of one problem id and prompt that begin with the same given steps", file=sys.stderr)  # fmt: skip
+              f"with; a group is the attempts {why} that begin with the same given steps", file=sys.stderr)  # fmt: skip
     return f"; {num} rows, {counts.num_silent} of {counts.num_known} groups without any signal"
 
 
@@ -109,6 +114,7 @@ class _Counts:
     num_single: int = 0
     num_attempts: int = 0
     num_scored: int = 0
+    cut: set[str] = field(default_factory=set)  # statuses of what a verifier will not decide
 
     def add(self, record: Record, name: str, rules: Rules) -> None:
         """Count a group."""
@@ -122,6 +128,16 @@ class _Counts:
         self.num_single += len(leaves) == 1
         self.num_attempts += len(leaves)
         self.num_scored += int(np.isfinite(record.tree.reward_N[leaves]).sum())
+        met = {outcome.status for leaf in leaves if (outcome := record.tree.outcomes[leaf]) is not None}
+        self.cut |= met & {"truncated", "unparsed"}
+
+    def remedy(self) -> str:
+        """What to do where nothing is scored."""
+        if self.num_scored:
+            return ""
+        if self.cut:
+            return f" ({' and '.join(sorted(self.cut))} attempts take no part; --wrong {','.join(sorted(self.cut))} calls them wrong)"
+        return " (stepcredit verify decides them)"
 
 
 def schema(tokens: bool) -> pyarrow.Schema:

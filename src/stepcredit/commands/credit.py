@@ -111,7 +111,7 @@ def run(  # noqa: D417  # the parser fills in what is not described
               if what not in ("Credit", "Sequence[Credit]")}  # fmt: skip
     other = [each for each in entry.resources if each not in shared]
     key, seen, num = name or method, Steps(), 0
-    as_rows, statuses = write_as == "advantages", _statuses(wrong)
+    as_rows, statuses, numbers = write_as == "advantages", _statuses(wrong), itertools.count()
 
     def credited() -> Iterator[Start]:
         nonlocal num
@@ -127,11 +127,11 @@ def run(  # noqa: D417  # the parser fills in what is not described
             for (_, start), credit in zip(numbered, credits, strict=True):
                 seen.add(start.record, credit)
                 own = replace(start.record, credits={**start.record.credits, key: credit})
-                yield replace(start, record=own)
+                yield replace(start, record=own, number=next(numbers))
 
     if as_rows:
         rules = Rules(spread=spread, prompt_end=unescaped(prompt_end), delimiter=unescaped(step_end))
-        said = _advantages.write(out, credited(), key, rules, tokenizer)
+        said = _advantages.write(out, credited(), key, rules, tokenizer, joined=group)
     else:
         found = (start.record for start in credited())
         write(out, found, format=write_as, **({"credit": key} if write_as == "stepwise" else {}))

@@ -23,7 +23,8 @@ that brought the answer; beta=0 orders them by their gain. `charged`, ours too, 
 difference of values, which a step has for itself; a cost is not: what a step makes necessary is its cost as well, so each is
 charged to its step and to those before it. C is never below 0 there, so that no step has more than at beta=0, and filler at the
 end of an attempt never lowers what any step of it is charged, whatever the filler costs (`_compression`, "attempt"). In the
-middle it can still make what follows cheaper: C prices what is rare, and no form makes a price of length of it.
+middle it can still make what follows cheaper: C prices what is rare, and no form makes a price of length of it (the lab notes have
+beta=0 shorter than any charge). Costs have no baseline: attempts that are equal in outcome, gain and cost are all below 0.
 Departs: C is standardised over all trees of a call, so that beta has a meaning; `suffix` stands between prefix and answer.
 Tokens are a step's recorded log-probabilities, else its token ids, else its characters, with even shares.
 Shared nodes: the mean over the scored attempts through them. Batch statistics: takes the sequence of trees.
@@ -67,7 +68,8 @@ _LENGTH = "the paper's ratio and the released sum depend on length, which is wha
 
 @register(
     "credit", paper="arXiv:2505.10425", kind="advantage", kinds=("advantage", "reward"),
-    exempt={"equal_outcomes_carry_nothing": _GAINS, "group_of_one_carries_nothing": "form='reward' compares with nobody",
+    exempt={"equal_outcomes_carry_nothing": f"{_GAINS}, and form='charged' has costs without a baseline",
+            "group_of_one_carries_nothing": "form='reward' compares with nobody",
             "splitting_a_step_changes_nothing": "K counts steps, and what learning two halves costs is not what the whole does",
             "longer_is_not_more": _LENGTH},
 )  # fmt: skip
@@ -130,7 +132,7 @@ def _credit(tree: Tree, gain_N: Floats, charge_N: Floats, alpha: float, form: Fo
         found = reward_GK
     elif form in ("repaired", "charged"):
         steps = clipped_z([net_N[path] for _, path in taken], clip)
-        if form == "charged":
+        if form == "charged" and len(taken) > 1:
             steps = [own - to_go(charge_N[path]) for own, (_, path) in zip(steps, taken, strict=True)]
         found = [outcome + alpha * own for outcome, own in zip(advantages(outcome_G), steps, strict=True)]
     else:

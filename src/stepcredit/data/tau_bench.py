@@ -55,7 +55,7 @@ def parse(fields: Fields, *, system: str = "") -> Iterator[Record]:
         identity(fields, prompt, "task_id"), prompt, reference=_gold(fields),
         meta=fields.rest(*OWN) | {SOURCES: [source]},
     )  # fmt: skip
-    reward = fields.number("reward") if fields.has("reward") else None
+    reward = None if fields.need("reward", "a number, null where nobody scored it") is None else fields.number("reward")
     yield chain(problem, own, None if reward is None else Outcome(reward=reward, correct=reward == 1.0))
 
 

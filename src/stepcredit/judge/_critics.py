@@ -10,6 +10,7 @@ Critique-GRPO, arXiv:2506.03106, section 3 and appendix (its indicative critique
 chain of thought, for which `first_mistake` stands in: an oracle's, so what it is worth is a bound, not a result for models).
 Departs: a rule's critique is the same whenever it is asked. What a critique costs is counted as generated where a `count` of
 its tokens is given, a model's as measured.
+Steps that an attempt was given to start on count and are read as its own (`core/truth.as_written`).
 Degenerate: an attempt whose steps the oracle calls sound is told that no step is wrong, whatever its outcome.
 """
 
@@ -23,6 +24,7 @@ import numpy as np
 
 from stepcredit.core.protocols import Judge, Policy, Rng, Solution, Verifier
 from stepcredit.core.tree import first_error
+from stepcredit.core.truth import as_written
 from stepcredit.core.types import Cost, Floats, Judgment, Outcome, Problem
 
 Count = Callable[[str], int]
@@ -39,7 +41,8 @@ def verdict(verify: Verifier, *, answer: bool = False, count: Count = lambda cri
     """The outcome in words, with `answer` the ground truth besides; an outcome that is not known is no critique."""
 
     def judge(attempts: Sequence[tuple[Problem, Solution]]) -> list[Judgment]:
-        return [_verdict(problem, steps, verify(problem, [steps])[0], answer, count) for problem, steps in attempts]
+        return [_verdict(problem, steps, verify(problem, [as_written(steps)])[0], answer, count)
+                for problem, steps in attempts]  # fmt: skip
 
     return judge
 
@@ -51,8 +54,10 @@ def first_mistake(label_steps: LabelSteps, correction: Correction, *, mistake: s
     def judge(attempts: Sequence[tuple[Problem, Solution]]) -> list[Judgment]:
         found = []
         for problem, steps in attempts:
-            at = first_error(label_steps(problem, steps))
-            critique = sound if at < 0 else mistake.format(at + 1, correction(problem, steps, at))
+            own, at = as_written(steps), -1
+            if (found_at := first_error(label_steps(problem, own))) >= 0:
+                at = _places(own)[found_at]
+            critique = sound if at < 0 else mistake.format(at + 1, correction(problem, own, at))
             found.append(_said(float(at < 0), critique, len(steps), count))
         return found
 
@@ -66,9 +71,10 @@ def misleading(label_steps: LabelSteps, falsehood: Correction, rng: Rng, *, mist
     def judge(attempts: Sequence[tuple[Problem, Solution]]) -> list[Judgment]:
         found = []
         for problem, steps in attempts:
-            sound_at = np.flatnonzero(label_steps(problem, steps) == 1).tolist()
-            at = int(rng.choice(sound_at)) if sound_at else -1
-            critique = sound if at < 0 else mistake.format(at + 1, falsehood(problem, steps, at))
+            own = as_written(steps)
+            sound_at = np.flatnonzero(label_steps(problem, own) == 1).tolist()
+            at = _places(own)[int(rng.choice(sound_at))] if sound_at else -1
+            critique = sound if at < 0 else mistake.format(at + 1, falsehood(problem, own, at))
             found.append(_said(float(at < 0), critique, len(steps), count))
         return found
 
@@ -96,6 +102,11 @@ def written(policy: Policy, rng: Rng, *, template: str = PROMPT, delimiter: str 
         return found
 
     return judge
+
+
+def _places(steps: Solution) -> list[int]:
+    """Where the steps stand that have a label."""
+    return [place for place, step in enumerate(steps) if step.sampled]
 
 
 def _verdict(problem: Problem, steps: Solution, outcome: Outcome, answer: bool, count: Count) -> Judgment:

@@ -188,14 +188,17 @@ def _against_tokens(found: Mapping[str, Sequence[ArmResult]], kinds: Mapping[str
     ends = {name: min(x[-1] for x, _ in of) for name, of in points.items()}
     longest, level = max(ends.values()), min(ends.values()) > 0.9 * max(ends.values())
     grid = np.linspace(0.0, min(ends.values()) if level else longest, 11 if level else 33)
+    if not level:
+        grid = np.union1d(grid, list(ends.values()))
     series = []
     for name, of in points.items():
         within = grid <= ends[name]
         drawn_S3P = np.stack([np.stack([np.interp(grid, x, y) for y in ys]) for x, ys in of])
         value, low, high = _band(drawn_S3P)
-        series.append({"name": name, "style": {"label-free": "arm"}.get(kinds[name], kinds[name]),
-                       **{key: [float(y) if ok and np.isfinite(y) else None for y, ok in zip(line, within, strict=True)]
-                          for key, line in (("y", value), ("low", low), ("high", high))}})  # fmt: skip
+        lines = {key: [float(y) if ok and np.isfinite(y) else None for y, ok in zip(line, within, strict=True)]
+                 for key, line in (("y", value), ("low", low), ("high", high))}  # fmt: skip
+        kept = {key: line for key, line in lines.items() if key == "y" or any(one is not None for one in line)}
+        series.append({"name": name, "style": {"label-free": "arm"}.get(kinds[name], kinds[name]), **kept})
     return {f"{column} against generated tokens": {"x": grid.tolist(), "series": series}}
 
 

@@ -9,7 +9,8 @@ std, as the paper's advantages are), the same rewards on all tokens, and ToolPO;
 tested on the unreliable tool, on problems nobody trained on, at equal generated tokens. "per call" is no arm of the paper's:
 each call has an advantage of its own.
 Size "folds" has a context limit: an episode that reaches it goes on from a memory, trained under that prompt, or is cut.
-Departs: 140,000 parameters taught on demonstrations with slips; a function folds (`_tool_folds`); the simulator is a table of gold results, where the paper asks a language model.
+Departs: 140,000 parameters taught on demonstrations with slips; a function folds (`_tool_folds`); the simulator is a table of
+gold results, where the paper asks a language model.
 Not free of labels: the gold calls are a person's plan, if not a judgement of each step.
 """
 

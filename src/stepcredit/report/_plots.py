@@ -53,7 +53,7 @@ def curve(
 
     Each series has `y` and optionally `low`, `high` (each [len(x)], None or NaN where never computed: the line has a
     gap there, unless `joined`: series that were measured at different x) and `style`. The axis is logarithmic with `log`, and
-    where every x is a power of two or three or more x grow by one factor.
+    where every x is a power of two or three or more x grow by one factor of 2 or more.
     """
 
     def draw(figure: Figure) -> None:

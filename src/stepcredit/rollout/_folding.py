@@ -16,13 +16,13 @@ from stepcredit.core.types import Problem, Step
 from stepcredit.rollout._writing import Writing
 
 Fold = Callable[[Problem, Sequence[Step]], Sequence[str]]  # what is remembered of an episode, line by line
-NOTHING = "none"  # what a result ends with that found nothing
+NOTHING = "none"  # how a result begins or ends that found nothing
 
 
 def last_facts(problem: Problem, steps: Sequence[Step], *, num: int = 2) -> list[str]:
     """The last `num` calls that found something, and what they found: a call, its result, the next call.
 
-    A result that begins with ERROR or ends with "none" is no fact.
+    A result that is empty, begins with ERROR, or begins or ends with "none" is no fact.
 
     >>> call, nothing = Step("s ada boss", kind="tool_call"), Step("= none", kind="tool_result", sampled=False)
     >>> found = Step("ben", kind="tool_result", sampled=False)
@@ -30,8 +30,13 @@ def last_facts(problem: Problem, steps: Sequence[Step], *, num: int = 2) -> list
     ['s ada boss', 'ben']
     """
     turns = [(step.text, result) for step, result in zip(steps, results(steps), strict=True)
-             if result is not None and not result.startswith(FAILED) and result.split()[-1:] != [NOTHING]]  # fmt: skip
+             if result is not None and _is_fact(result)]  # fmt: skip
     return [text for one in turns[len(turns) - min(num, len(turns)) :] for text in one]
+
+
+def _is_fact(result: str) -> bool:
+    words = result.split()
+    return bool(words) and not result.startswith(FAILED) and NOTHING not in (words[0], words[-1])
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ Degenerate: k = 0 is `chains`, verified; a demonstration of one step has no othe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from stepcredit.core.protocols import Policy, Rng, Verifier
 from stepcredit.core.registry import register
-from stepcredit.core.tree import star, with_outcomes
-from stepcredit.core.types import Cost, Problem, Step, Tree
+from stepcredit.core.tree import star
+from stepcredit.core.types import Problem, Step, Tree
 from stepcredit.rollout._paths import cut, extended
 from stepcredit.rollout._resumable import resumable
+from stepcredit.rollout._verified import verified
 from stepcredit.rollout._writing import Writing, ask
 
 
@@ -52,7 +52,7 @@ def given(problems: Sequence[Problem], *, policy: Policy, verify: Verifier, rng:
         paths = [
             ((len(head), place + bool(head)), writing.steps(one, policy), cut(one)) for place, one in enumerate(group)
         ]
-        trees.append(_decided(extended(star(problem, [head] if head else []), paths, cost), verify))
+        trees.append(verified(extended(star(problem, [head] if head else []), paths, cost), verify))
     return trees
 
 
@@ -83,11 +83,3 @@ def _allowed(problems: Sequence[Problem], lengths: Sequence[int], starts: Sequen
         if not 0 <= k < num:
             raise ValueError(f"problem {problem.id!r}: start {k}; allowed: 0 to {num - 1}")
     return [int(k) for k in starts]
-
-
-def _decided(tree: Tree, verify: Verifier) -> Tree:
-    new = [leaf for leaf in tree.leaves if tree.outcomes[leaf] is None]
-    whole = [[replace(step, sampled=True) for step in tree.solution(leaf)] for leaf in new]
-    found = verify(tree.problem, whole) if new else []
-    tree = with_outcomes(tree, dict(zip(new, found, strict=True)))
-    return replace(tree, cost=tree.cost + Cost(verifier_calls=len(new)))
