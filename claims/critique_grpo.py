@@ -10,7 +10,7 @@ The plateau is those problems none of whose 8 attempts by the start policy was r
 
 from __future__ import annotations
 
-from _claim import Claim
+from _claim import Claim, minus
 
 from stepcredit.core.types import Estimate
 
@@ -97,12 +97,10 @@ def measure(
     claim: Claim, size: str | None = None, out: str = "runs/critique_grpo"
 ) -> tuple[Estimate, dict[str, float]]:
     """The claim's difference, paired by seed, with a t-interval over seeds; and the mean cost of the first arm; its own size where none is given."""
-    from stepcredit.recipes._rl import mean_cost, paired
     from stepcredit.recipes.critique_grpo import results
 
     first = ARMS[claim.slug]
     named = [name for name in (first, claim.control) if name != "start"]
     size = size or ("critics" if claim.seeds == CRITIC_SEEDS else "small")
     found = results(size, claim.seeds, named, out=out)
-    unit = f"{claim.metric}, {first} minus {claim.control}"
-    return paired(found[first], found[claim.control], claim.metric, unit), mean_cost(found[first])
+    return minus(found, first, claim.control, claim.metric)

@@ -8,7 +8,7 @@ seeds; "_own_starts" are the main ones once more, on fresh seeds with a start po
 
 from __future__ import annotations
 
-from _claim import Claim
+from _claim import Claim, minus
 
 from stepcredit.core.types import Estimate
 
@@ -55,10 +55,8 @@ EACH = {claim.slug for claim in CLAIMS if claim.seeds == FRESH}
 
 def measure(claim: Claim, size: str = "small", out: str = "runs/srl") -> tuple[Estimate, dict[str, float]]:
     """The claim's difference, paired by seed, with a t-interval over seeds; and the mean cost of the first arm."""
-    from stepcredit.recipes._rl import mean_cost, paired
     from stepcredit.recipes.srl import results
 
     first, second = ROWS[claim.slug]
     found = results(size, claim.seeds, [first, second], out=out, starts="each" if claim.slug in EACH else "one")
-    unit = f"{claim.metric}, {first} minus {second}"
-    return paired(found[first], found[second], claim.metric, unit), mean_cost(found[first])
+    return minus(found, first, second, claim.metric)

@@ -6,7 +6,7 @@ simulator, 44.3 untrained. Departures: `recipes/toolpo`, whose EXPECTATION was w
 
 from __future__ import annotations
 
-from _claim import Claim
+from _claim import Claim, minus
 
 from stepcredit.core.types import Estimate
 
@@ -55,14 +55,13 @@ ARM_OF = {"simulator_above_tool": "toolpo, in the simulator", "toolpo_sqlite_per
 def measure(claim: Claim, size: str = "", out: str = "runs/toolpo") -> tuple[Estimate, dict[str, float]]:
     """The claim's difference, paired by seed, with a t-interval over seeds; and the mean cost of its arm."""
     from stepcredit.core.stats import over_seeds
-    from stepcredit.recipes._rl import mean_cost, paired
+    from stepcredit.recipes._rl import mean_cost
     from stepcredit.recipes.toolpo import results
 
     arm = ARM_OF.get(claim.slug, "toolpo, on the tool")
     size = size or {DATABASE: "sqlite", LIMITED: "folds"}.get(claim.budget, "small")
     found = results(size, claim.seeds, [arm, *([] if claim.control == "start" else [claim.control])], out=out)
-    unit = f"{claim.metric}, {arm} minus {claim.control}"
     if claim.control == "start":
         gains = [one.estimates[claim.metric].value - one.curve[0][claim.metric] for one in found[arm]]
-        return over_seeds(gains, unit), mean_cost(found[arm])
-    return paired(found[arm], found[claim.control], claim.metric, unit), mean_cost(found[arm])
+        return over_seeds(gains, f"{claim.metric}, {arm} minus start"), mean_cost(found[arm])
+    return minus(found, arm, claim.control, claim.metric)

@@ -7,7 +7,7 @@ Departures: `recipes/tree_grpo`, whose EXPECTATION was written before these seed
 
 from __future__ import annotations
 
-from _claim import Claim
+from _claim import Claim, minus
 
 from stepcredit.core.types import Estimate
 
@@ -60,14 +60,10 @@ ARMS = {
 
 def measure(claim: Claim, size: str = "", out: str = "runs/tree_grpo") -> tuple[Estimate, dict[str, float]]:
     """The claim's difference, paired by seed, with a t-interval over seeds; and the mean cost of its arm."""
-    from stepcredit.recipes._rl import mean_cost, paired
     from stepcredit.recipes.tree_grpo import results
 
     size = size or ("deep" if claim.budget == SIX else "small")
     world = "six hops" if size == "deep" else ONE if claim.slug == "tree_vanishes_at_one_hop" else DEEP
     arm = ARMS.get(claim.slug, BOTH)
     found = results(size, claim.seeds, [world], [arm, claim.control], out=out)[world]
-    gap = paired(
-        found[arm], found[claim.control], claim.metric, f"{claim.metric}, {arm} minus {claim.control} ({world})"
-    )
-    return gap, mean_cost(found[arm])
+    return minus(found, arm, claim.control, claim.metric, f" ({world})")

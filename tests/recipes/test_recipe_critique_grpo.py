@@ -17,7 +17,15 @@ from stepcredit.core.tree import star
 from stepcredit.core.types import Completion, Outcome, Problem, Step
 from stepcredit.credit.group_mean import group_mean
 from stepcredit.recipes import critique_grpo as recipe
-from stepcredit.recipes._critique_grpo_arms import Counted, arm_of, by_origin, copied, reference_steps
+from stepcredit.recipes._critique_grpo_arms import (
+    ARMS,
+    CRITIC_ARMS,
+    Counted,
+    arm_of,
+    by_origin,
+    copied,
+    reference_steps,
+)
 from stepcredit.recipes._critique_grpo_critics import ASKED, CriticScale, CriticWorld, critic_of, turned_round
 from stepcredit.recipes._critique_grpo_study import Plateau, plateau_test
 from stepcredit.recipes._critique_grpo_world import World
@@ -299,7 +307,7 @@ class Says:
 )  # fmt: skip
 def test_critics_without_the_oracle_say_what_they_may_know(critics, arm, of_wrong, of_right):
     policy = Says("Step 1 is odd.")
-    judge = critic_of(arm, critics, lambda critique: len(critique.split()))(policy, rng(0))
+    judge = critic_of(CRITIC_ARMS[arm].critic, critics, lambda critique: len(critique.split()))(policy, rng(0))
     wrong, right = judge([(PROBLEM, WRONG), (PROBLEM, RIGHT)])
     assert (wrong.critique, right.critique) == (of_wrong, of_right)
     words = len(of_wrong.split())
@@ -311,7 +319,7 @@ def test_critics_without_the_oracle_say_what_they_may_know(critics, arm, of_wron
 def test_the_oracle_and_the_liar_do_ask(critics):
     for arm in ("unshaped", "unshaped_every", "shaped_3x", "unshaped_tried_7", "misleading"):
         with pytest.raises(AssertionError, match="truth"):
-            critic_of(arm, critics, len)(None, rng(0))([(PROBLEM, WRONG)])
+            critic_of((ARMS | CRITIC_ARMS)[arm].critic, critics, len)(None, rng(0))([(PROBLEM, WRONG)])
 
 
 def test_a_verifier_turned_round_leaves_open_what_is_open(world):

@@ -132,6 +132,7 @@ def test_a_shared_step_has_the_same_gradient_on_policy_and_is_clipped_as_one_off
     """The price of training a shared step once, with its weighted mean, where a batch serves several updates.
 
     Two attempts through "s" with A = 1 and -1/2: in a row each, or once with mean 1/4 and weight 2, that is 1/2.
+    The samples are ours; the clipped objective is written out here, not the trainer's.
     """
     steps = [Step(text, token_ids=(ord(text),)) for text in "sxy"]
     tree = Tree(

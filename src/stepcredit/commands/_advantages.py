@@ -22,7 +22,7 @@ import numpy as np
 
 from stepcredit.commands._starts import Start
 from stepcredit.core.log_ratios import encode
-from stepcredit.core.types import Record
+from stepcredit.core.types import NO_ANSWER, Record
 from stepcredit.data._sources import Place, sources_of
 from stepcredit.train import policy_samples
 from stepcredit.train.policy_samples import Row, Rules, weights, without_signal
@@ -74,7 +74,6 @@ def write(
     """Write the rows of all starts, streaming, by the name of `out`; returns what is said at the end.
 
     `joined`: whether the attempts of a problem were put together, which the hint about groups of one says.
-
     Raises ValueError, and writes nothing, where no step of any attempt has an advantage.
     """
     from stepcredit.data._rows import kind_of
@@ -120,16 +119,14 @@ class _Counts:
         """Count a group."""
         silent, known = without_signal([record.tree], [record.credits[name]], rules.returns)
         leaves = list(record.tree.leaves)
-        self.num_groups, self.num_known, self.num_silent = (
-            self.num_groups + 1,
-            self.num_known + known,
-            self.num_silent + silent,
-        )
+        self.num_groups += 1
+        self.num_known += known
+        self.num_silent += silent
         self.num_single += len(leaves) == 1
         self.num_attempts += len(leaves)
         self.num_scored += int(np.isfinite(record.tree.reward_N[leaves]).sum())
         met = {outcome.status for leaf in leaves if (outcome := record.tree.outcomes[leaf]) is not None}
-        self.cut |= met & {"truncated", "unparsed"}
+        self.cut |= met & set(NO_ANSWER)
 
     def remedy(self) -> str:
         """What to do where nothing is scored."""

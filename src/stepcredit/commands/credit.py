@@ -17,12 +17,12 @@ from stepcredit.commands._reading import Reading, as_taught, hint_ids, records
 from stepcredit.commands._starts import Start, starts, undivided
 from stepcredit.core import registry
 from stepcredit.core.registry import Entry
-from stepcredit.core.types import Credit, OutcomeStatus, Record, Tree
+from stepcredit.core.types import NO_ANSWER, Credit, OutcomeStatus, Record, Tree
 from stepcredit.train.policy_samples import Rules, Spread
 
 TRUTH = "truth"
 JUDGED = "judgments"  # as the name of a Credit resource: the step scores of the file's judgments
-WRONG = "truncated,unparsed"  # as `train/grpo.Settings.wrong`
+WRONG = ",".join(NO_ANSWER)  # as `train/grpo.Settings.wrong`
 PROVIDED = {"Judge", "Rng", "Credit", "Sequence[Credit]"}  # resources that a command can give a method
 CHUNK = 32  # records in memory, for methods that look at one tree at a time
 

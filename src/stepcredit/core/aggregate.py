@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stepcredit.core.types import Judgment, Outcome
+from stepcredit.core.types import NO_ANSWER, Judgment, Outcome
 
 Aggregation = Literal["min", "last", "product", "mean", "geometric_mean"]
 Scoring = Literal["judge", "min", "last", "product", "mean", "geometric_mean"]
@@ -71,6 +71,6 @@ def vote(outcome: Outcome | None) -> str | None:
     >>> vote(Outcome(1.0, True, answer=" x  = 4")), vote(Outcome(status="unparsed", answer="4"))
     ('x = 4', None)
     """
-    if outcome is None or outcome.answer is None or outcome.status in ("unparsed", "truncated"):
+    if outcome is None or outcome.answer is None or outcome.status in NO_ANSWER:
         return None
     return " ".join(str(outcome.answer).split()).casefold() or None

@@ -90,7 +90,12 @@ def executed(steps: Sequence[Step]) -> list[str]:
     ['get 3', 'so']
     """
     said = zip(steps, results(steps), strict=True)
-    return [step.text for step, result in said if step.sampled and not (result or "").startswith(FAILED)]
+    return [step.text for step, result in said if step.sampled and not failed(result)]
+
+
+def failed(result: str | None) -> bool:
+    """Whether a world says that it did not carry out a call; without a result it says nothing."""
+    return result is not None and result.startswith(FAILED)
 
 
 def results(steps: Sequence[Step]) -> list[str | None]:

@@ -25,6 +25,10 @@ CreditKind = Literal["value", "advantage", "reward", "label"]
 JudgmentStatus = Literal["scored", "abstained", "truncated", "error"]
 Ratio = Literal["on_policy", "shaped", "none"]
 
+NO_ANSWER: tuple[OutcomeStatus, ...] = (
+    "truncated",
+    "unparsed",
+)  # the attempt's own fault: wrong, where one must count it
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 

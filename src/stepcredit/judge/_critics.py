@@ -25,7 +25,7 @@ import numpy as np
 from stepcredit.core.protocols import Judge, Policy, Rng, Solution, Verifier
 from stepcredit.core.tree import first_error
 from stepcredit.core.truth import as_written
-from stepcredit.core.types import Cost, Floats, Judgment, Outcome, Problem
+from stepcredit.core.types import NO_ANSWER, Cost, Floats, Judgment, Outcome, Problem
 
 Count = Callable[[str], int]
 LabelSteps = Callable[[Problem, Solution], Floats]
@@ -111,7 +111,7 @@ def _places(steps: Solution) -> list[int]:
 
 def _verdict(problem: Problem, steps: Solution, outcome: Outcome, answer: bool, count: Count) -> Judgment:
     cost, nowhere_S = Cost(verifier_calls=1, judge_calls=1), np.full(len(steps), np.nan)
-    if outcome.status != "scored" and outcome.status not in ("unparsed", "truncated"):
+    if outcome.status != "scored" and outcome.status not in NO_ANSWER:
         return Judgment(float("nan"), nowhere_S, status="abstained", cost=cost)
     right = outcome.status == "scored" and outcome.reward > 0.5
     critique = VERDICT.format("correct" if right else "incorrect")

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.tree import first_error, star
 from stepcredit.core.types import Cost, Problem, Step, Tree
 from stepcredit.judge._critics import LabelSteps
-from stepcredit.recipes._critique_grpo_critics import Critic, CriticScale, critic_of
+from stepcredit.recipes._critique_grpo_critics import Critic, CriticName, CriticScale, critic_of
 from stepcredit.recipes._critique_grpo_world import TEMPLATE, World
 from stepcredit.recipes._rl import RlArm, correct, verified_rollout
 from stepcredit.rollout._paths import extended
@@ -43,16 +43,62 @@ from stepcredit.rollout.refine import Refine, refine, to_refine
 from stepcredit.train.grpo import Rollout, Settings
 from stepcredit.train.policy_samples import Rules
 
-# The critic is an oracle.
-KINDS = {"grpo_8": "control", "grpo_16": "control", "unshaped": "oracle", "shaped": "oracle", "misleading": "null",
-         "copies": "null", "reference": "oracle", "unshaped_misleading": "null", "unshaped_reference": "oracle",
-         "shaped_gamma_01": "oracle"}  # fmt: skip
-CRITIC_KINDS = {"grpo_8": "control", "unshaped": "oracle", "unshaped_verdict": "label-free", "unshaped_answer": "label-free",
-                "unshaped_own": "label-free", "unshaped_inverted": "null", "unshaped_every": "oracle", "unshaped_inverted_every": "null",
-                "shaped_3x": "oracle", "unshaped_3x": "oracle", "shaped_10x": "oracle", "unshaped_verdict_tried_7": "label-free", "unshaped_tried_7": "oracle",
-                "unshaped_k_3": "oracle"}  # fmt: skip
-RATES = {"shaped_3x": 3.0, "unshaped_3x": 3.0, "shaped_10x": 10.0}
+GAMMA = 0.1  # of shaped refinements, the paper's
 CREDIT = registry.bind("credit", "group_mean", normalize="none")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How a group grows and is trained.
+
+    `critic`: whose word a refinement is written behind (`critic_of`), "solution" for the task's own solution in its place, None for
+    attempts alone; `refine`, `num_tried`, `num_refinements` are `rollout/refine`'s; `shaping` is `Settings.shaping`; `copied`: the
+    group is its refinement over and over; `rate` and `tokens` are times the study's.
+    """
+
+    kind: str
+    critic: CriticName | Literal["solution"] | None = "oracle"
+    num: int = 7
+    num_tried: int | None = 1
+    num_refinements: int = 1
+    refine: Refine = "all_fail"
+    shaping: float | None = None
+    rate: float = 1.0
+    tokens: float = 1.0
+    copied: bool = False
+
+
+ALONE = Arm("control", critic=None, num=8, shaping=GAMMA)
+UNSHAPED = Arm("oracle")
+SHAPED = Arm("oracle", shaping=GAMMA)
+ARMS = {
+    "grpo_8": ALONE,
+    "grpo_16": replace(ALONE, num=16),
+    "unshaped": UNSHAPED,
+    "shaped": SHAPED,
+    "misleading": Arm("null", "misleading", shaping=GAMMA),
+    "copies": Arm("null", refine="all", shaping=GAMMA, copied=True, tokens=0.1),
+    "reference": Arm("oracle", "solution", shaping=GAMMA),
+    "unshaped_misleading": Arm("null", "misleading"),
+    "unshaped_reference": Arm("oracle", "solution"),
+    "shaped_gamma_01": Arm("oracle", shaping=0.01),
+}
+CRITIC_ARMS = {
+    "grpo_8": ALONE,
+    "unshaped": UNSHAPED,
+    "unshaped_verdict": Arm("label-free", "verdict"),
+    "unshaped_answer": Arm("label-free", "answer"),
+    "unshaped_own": Arm("label-free", "own"),
+    "unshaped_inverted": Arm("null", "inverted"),
+    "unshaped_every": Arm("oracle", refine="all"),
+    "unshaped_inverted_every": Arm("null", "inverted", refine="all"),
+    "shaped_3x": replace(SHAPED, rate=3.0),
+    "unshaped_3x": replace(UNSHAPED, rate=3.0),
+    "shaped_10x": replace(SHAPED, rate=10.0),
+    "unshaped_verdict_tried_7": Arm("label-free", "verdict", num_tried=None),
+    "unshaped_tried_7": Arm("oracle", num_tried=None),
+    "unshaped_k_3": Arm("oracle", num_tried=3, num_refinements=3),
+}
 
 
 @dataclass
@@ -101,38 +147,32 @@ def by_origin(tree: Tree) -> tuple[list[int], list[int]]:
 
 def arm_of(name: str, world: World, settings: Settings) -> tuple[RlArm, Counted]:
     """An arm and its counts."""
-    num = {"grpo_8": 8, "grpo_16": 16}.get(name, 7)
-    verify, most = world.task.verify, settings.max_new_tokens
+    arm, verify, most = (ARMS | CRITIC_ARMS)[name], world.task.verify, settings.max_new_tokens
     tokenizer = world.policy().tokenizer
 
     def count(critique: str) -> int:
         return len(tokenizer(critique, add_special_tokens=False)["input_ids"])
 
-    if name in ("grpo_8", "grpo_16"):
-        rollout = verified_rollout(chains, verify, num=num, max_new_tokens=most)
-    elif name.endswith("reference"):
-        rollout = _with_reference(verified_rollout(chains, verify, num=num, max_new_tokens=most), world, tokenizer)
+    alone = verified_rollout(chains, verify, num=arm.num, max_new_tokens=most)
+    if arm.critic is None:
+        rollout = alone
+    elif arm.critic == "solution":
+        rollout = _with_reference(alone, world, tokenizer)
     else:
-        rollout = _refining(world, critic_of(name, world, count), num, most, name)
+        rollout = _refining(arm, world, critic_of(arm.critic, world, count), most)
     counted = Counted(rollout, label_steps=world.task.label_steps if isinstance(world.scale, CriticScale) else None)
-    settings = replace(settings, shaping=None) if name.startswith("unshaped") else settings
-    settings = replace(settings, shaping=0.01) if name == "shaped_gamma_01" else settings
-    if name in RATES:
-        settings = replace(settings, learning_rate=RATES[name] * settings.learning_rate)
-    if name == "copies" and settings.max_generated_tokens is not None:
-        settings = replace(settings, max_generated_tokens=settings.max_generated_tokens // 10)
+    budget = settings.max_generated_tokens
+    settings = replace(settings, shaping=arm.shaping, learning_rate=arm.rate * settings.learning_rate,
+                       max_generated_tokens=None if budget is None else int(arm.tokens * budget))  # fmt: skip
     return RlArm(counted, CREDIT, settings, Rules(contexts="path")), counted
 
 
-def _refining(world: World, critic: Critic, num: int, max_new_tokens: int, name: str) -> Rollout:
-    kept = 3 if name.endswith("k_3") else 1
-    tried = None if name.endswith("tried_7") else kept
-    of: Refine = "all" if name == "copies" or name.endswith("every") else "all_fail"
-
+def _refining(arm: Arm, world: World, critic: Critic, max_new_tokens: int) -> Rollout:
     def grow(problems: Sequence[Problem], policy: Policy, draw: Rng) -> list[Tree]:
-        trees = refine(problems, policy=policy, verify=world.task.verify, rng=draw, judge=critic(policy, draw), num=num, num_tried=tried,
-                       num_refinements=kept, refine=of, template=TEMPLATE, max_new_tokens=max_new_tokens)  # fmt: skip
-        return [copied(tree, num + 1) for tree in trees] if name == "copies" else trees
+        trees = refine(problems, policy=policy, verify=world.task.verify, rng=draw, judge=critic(policy, draw), num=arm.num,
+                       num_tried=arm.num_tried, num_refinements=arm.num_refinements, refine=arm.refine, template=TEMPLATE,
+                       max_new_tokens=max_new_tokens)  # fmt: skip
+        return [copied(tree, arm.num + 1) for tree in trees] if arm.copied else trees
 
     return grow
 

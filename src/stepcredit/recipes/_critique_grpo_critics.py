@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from stepcredit.core import registry
 from stepcredit.core.protocols import Judge, Policy, Rng, Solution, Task, Verifier
@@ -29,6 +30,7 @@ from stepcredit.rollout.refine import context_of
 ASKED = "{prompt}\n{attempt}\nWhich step is wrong?\n"
 LONGEST = 16  # tokens of an own critique
 Critic = Callable[[Policy, Rng], Judge]
+CriticName = Literal["oracle", "misleading", "verdict", "answer", "own", "inverted"]
 
 
 @dataclass(frozen=True)
@@ -113,19 +115,16 @@ def turned_round(verify: Verifier) -> Verifier:
     return inverted
 
 
-def critic_of(name: str, world: World, count: Count) -> Critic:
-    """The critic of an arm, by what its name says: verdict, answer, own, inverted, misleading; else the oracle."""
+def critic_of(name: CriticName, world: World, count: Count) -> Critic:
+    """The critic of this name; "oracle" and "misleading" alone ask the task's step oracle."""
     verify, label = world.task.verify, world.task.label_steps
-    if "own" in name.split("_"):
+    if name == "own":
         return lambda policy, draw: written(policy, draw, template=ASKED, stop=("\n",), max_new_tokens=LONGEST)
-    if "verdict" in name:
-        judge = verdict(verify, count=count)
-    elif "answer" in name:
-        judge = verdict(verify, answer=True, count=count)
-    elif "inverted" in name:
-        judge = verdict(turned_round(verify), count=count)
-    elif "misleading" in name:
+    if name == "oracle":
+        judge = first_mistake(label, world.correction, count=count)
+    elif name == "misleading":
         judge = misleading(label, world.falsehood, rng(world.seed, "misleading"), count=count)
     else:
-        judge = first_mistake(label, world.correction, count=count)
+        told = turned_round(verify) if name == "inverted" else verify
+        judge = verdict(told, answer=name == "answer", count=count)
     return lambda policy, draw: judge

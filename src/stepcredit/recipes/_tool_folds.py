@@ -15,11 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from stepcredit.core.environment import FAILED
+from stepcredit.core.environment import failed, results
 from stepcredit.core.log_ratios import encode
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.rng import rng
@@ -42,8 +41,8 @@ def progress(problem: Problem, steps: Sequence[Step]) -> list[str]:
     >>> progress(Problem("p", "from 3 get put 5"), [call, found, call, busy]), progress(Problem("p", "from 3 get"), [call, found])
     (['put 5', 'get 3', '= 4'], ['answer', 'get 3', '= 4'])
     """
-    found = [(call.text, result.text) for call, result in pairwise(steps) if result.kind == "tool_result"
-             and not result.text.startswith(FAILED) and (value_of(result.text) or OK in result.text.split())]  # fmt: skip
+    found = [(call.text, result) for call, result in zip(steps, results(steps), strict=True)
+             if result is not None and not failed(result) and (value_of(result) or OK in result.split())]  # fmt: skip
     left = " ".join(problem.prompt.split()[2 + len(found) :])
     return [left or "answer", *(found[-1] if found else ())]
 

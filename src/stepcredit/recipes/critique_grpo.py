@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from stepcredit.core import registry
 from stepcredit.recipes._arms import ArmResult
-from stepcredit.recipes._critique_grpo_arms import CRITIC_KINDS, KINDS
+from stepcredit.recipes._critique_grpo_arms import ARMS, CRITIC_ARMS
 from stepcredit.recipes._critique_grpo_critics import CriticScale, CriticWorld
 from stepcredit.recipes._critique_grpo_study import Size, Study
 from stepcredit.recipes._critique_grpo_world import Scale, World
@@ -79,8 +79,6 @@ EXPECTATION = (
 )
 COLUMNS = ("success", "held-out plateau", "held-out plateau, solved", "train plateau", "train plateau, solved", "surprise",
            "attempts all wrong", "still all wrong", "refined", "refinements right", "right ones sound")  # fmt: skip
-ARMS = tuple(KINDS)
-CRITIC_ARMS = tuple(CRITIC_KINDS)
 
 
 @registry.register("recipes", paper="arXiv:2506.03106")
@@ -94,8 +92,9 @@ def critique_grpo(
     """
     found = results(size, seeds, arms, out=out, progress=progress)
     plan = SIZES[size]
+    kinds = {"start": "null"} | {name: arm.kind for name, arm in (ARMS | CRITIC_ARMS).items()}
     return run_of(
-        found, {"start": "null", **KINDS, **CRITIC_KINDS}, COLUMNS, title="Critique-GRPO on a plateau, at equal generated tokens", seeds=seeds,
+        found, kinds, COLUMNS, title="Critique-GRPO on a plateau, at equal generated tokens", seeds=seeds,
         expectation=EXPECTATION, config={"size": size, "plan": asdict(plan)}, curve="held-out plateau", summary=_lines(found),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stepcredit.core.environment import FAILED, results
+from stepcredit.core.environment import failed, results
 from stepcredit.core.log_ratios import encode
 from stepcredit.core.types import Problem, Step
 from stepcredit.rollout._writing import Writing
@@ -36,7 +36,7 @@ def last_facts(problem: Problem, steps: Sequence[Step], *, num: int = 2) -> list
 
 def _is_fact(result: str) -> bool:
     words = result.split()
-    return bool(words) and not result.startswith(FAILED) and NOTHING not in (words[0], words[-1])
+    return bool(words) and not failed(result) and NOTHING not in (words[0], words[-1])
 
 
 @dataclass(frozen=True)

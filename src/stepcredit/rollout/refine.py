@@ -27,7 +27,7 @@ from typing import Literal, get_args
 
 from stepcredit.core.protocols import Judge, Policy, Rng, Verifier
 from stepcredit.core.registry import register
-from stepcredit.core.types import Cost, Outcome, Problem, Step, Tree
+from stepcredit.core.types import NO_ANSWER, Cost, Outcome, Problem, Step, Tree
 from stepcredit.rollout._paths import cut, extended
 from stepcredit.rollout._resumable import resumable
 from stepcredit.rollout._spent import judging
@@ -123,7 +123,7 @@ def is_right(outcome: Outcome) -> bool:
 
 def is_wrong(outcome: Outcome) -> bool:
     """Whether an attempt is known to fail; a verifier that failed or abstained says nothing."""
-    return (outcome.status == "scored" and outcome.reward <= 0.5) or outcome.status in ("truncated", "unparsed")
+    return (outcome.status == "scored" and outcome.reward <= 0.5) or outcome.status in NO_ANSWER
 
 
 def to_refine(tree: Tree, refine: Refine = "all_fail") -> list[int]:

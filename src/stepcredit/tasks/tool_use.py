@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from stepcredit.core.environment import FAILED, Reply, executed, observed, one_by_one, results, turn
+from stepcredit.core.environment import FAILED, Reply, executed, failed, observed, one_by_one, results, turn
 from stepcredit.core.protocols import Rng, Solution, Task
 from stepcredit.core.registry import register
 from stepcredit.core.rng import rng as rng_of
@@ -107,7 +107,7 @@ def tool_use(*, backend: Backend = "sqlite", min_calls: int = 2, max_calls: int 
             text = tool.slip(meta, place, value, rng) if wrong else tool.write(meta, place, value)
             steps += turn(environment, problem, steps, Step(text), rng)
             result = steps[-1].text
-            found = None if result.startswith(FAILED) else value_of(result)
+            found = None if failed(result) else value_of(result)
             if found is not None or OK in result.split():
                 value, place = found or value, place + 1
         return [*steps, *turn(environment, problem, steps, Step(f"answer {value}"), rng)]
@@ -121,7 +121,7 @@ def tool_use(*, backend: Backend = "sqlite", min_calls: int = 2, max_calls: int 
             if step.sampled:
                 right = done < len(due) and tool.plain(step.text) == due[done]
                 label_S.append(float(right or (done == len(due) and step.text == f"answer {problem.answer}")))
-                done += right and not (result or "").startswith(FAILED)
+                done += right and not failed(result)
         return np.array(label_S, dtype=np.float64)
 
     def verify(problem: Problem, solutions: Sequence[Solution]) -> list[Outcome]:
@@ -135,8 +135,8 @@ def _outcome(problem: Problem, steps: Solution) -> Outcome:
     said = _ANSWER.fullmatch(texts[-1]) if texts else None
     if said is None:
         return Outcome(well_formed=False, status="unparsed", verifier="tool_use")
-    results = [step.text for step in steps if not step.sampled]
-    readable = all(result == f"{FAILED} busy" or not result.startswith(FAILED) for result in results)
+    told = [step.text for step in steps if not step.sampled]
+    readable = all(result == f"{FAILED} busy" or not failed(result) for result in told)
     correct = said[1] == problem.answer
     if problem.meta["backend"] == "store":
         target = str(problem.meta["plan"][-1][1])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from stepcredit.core.filter_state import FilterCollapse
 from stepcredit.core.protocols import Verifier
 from stepcredit.core.readout import judgment
-from stepcredit.core.types import Outcome, Problem, Step
+from stepcredit.core.types import NO_ANSWER, Outcome, Problem, Step
 from stepcredit.train.prm import Fitting
 
 Row = dict[str, float]
@@ -58,7 +58,7 @@ class Rollouts:
 def _reward(outcome: Outcome) -> float | None:
     if outcome.status == "scored":
         return outcome.reward
-    return 0.0 if outcome.status in ("truncated", "unparsed") else None
+    return 0.0 if outcome.status in NO_ANSWER else None
 
 
 @contextmanager

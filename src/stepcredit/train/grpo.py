@@ -31,7 +31,7 @@ from transformers import PrinterCallback, ProgressCallback
 
 from stepcredit.core.protocols import Policy, Rng
 from stepcredit.core.rng import rng as rng_of
-from stepcredit.core.types import Cost, Credit, OutcomeStatus, Problem, Tree
+from stepcredit.core.types import NO_ANSWER, Cost, Credit, OutcomeStatus, Problem, Tree
 from stepcredit.train._extra import check_installed
 from stepcredit.train._grpo import Batch, CreditLoss, Row
 from stepcredit.train._trainer import EveryUpdates, FiniteLoss, quietly
@@ -69,7 +69,7 @@ class Settings:
     max_new_tokens: int = 256
     loss: LossType = "dr_grpo"
     shaping: float | None = 0.1
-    wrong: tuple[OutcomeStatus, ...] = ("truncated", "unparsed")
+    wrong: tuple[OutcomeStatus, ...] = NO_ANSWER
     max_generated_tokens: int | None = None
     generation: Generation = "policy"
     trl: dict[str, Any] = field(default_factory=dict)  # anything else of TRL's GRPOConfig: use_vllm, fsdp, bf16, ...
