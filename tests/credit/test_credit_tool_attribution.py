@@ -77,7 +77,8 @@ def test_a_wrong_attempt_is_told_apart_by_its_calls():
 def test_spam_earns_by_the_papers_sum_and_nothing_by_what_is_distinct():
     """Five times the same right call: 5 against 1, +-2; distinct, 1 and 1, nothing; of two due, one half each, nothing."""
     tree = group([["count a"] * 5, ["count a"]], [0.0, 0.0])
-    assert by_kind(tree, tool_attribution(tree), "tool_call") == [[2.0] * 5, [-2.0]]
+    assert by_kind(tree, tool_attribution(tree, count="sum"), "tool_call") == [[2.0] * 5, [-2.0]]
+    assert by_kind(tree, tool_attribution(tree), "tool_call") == [[0.0] * 5, [0.0]]
     for count in ("distinct", "share"):
         assert by_kind(tree, tool_attribution(tree, count=count), "tool_call") == [[0.0] * 5, [0.0]], count
         by_each = tool_attribution(tree, count=count, per_call=True)

@@ -6,8 +6,9 @@
 
 ToolPO (DeepAgent), arXiv:2510.21618, section 3.5 (both weights 1). C is not defined there: `correct` chooses (`_call_checks`);
 the default needs no more than recorded results, and any call that works is right by it.
-count="sum" is the paper's and pays for every repetition of a right call; "distinct" pays for each right call once (as often as
-gold has it), "share" for their share of the gold calls, so that spam earns nothing and R_action stays in [0, 1].
+count="distinct" calls a right call right once (as often as gold has it), so that a repetition earns nothing; "sum" is the paper's
+formula with a C that does not look back, and pays for every repetition; "share" pays for the share of the gold calls, so that
+R_action stays in [0, 1]. Where any call that works is right, different calls are paid for all the same: give gold, or "share".
 A_action is the attempt's: a bad call among good ones is reinforced with them. `per_call` gives each call its own advantage
 instead, C_n - mean (every attempt with calls counts once), and the attempt's of S; a call that is still due, because it has
 failed, is paid again. `kinds` are tool calls; with all kinds it is the rewards' sum on all tokens.
@@ -40,7 +41,7 @@ Count = Literal["sum", "distinct", "share"]
 @register("credit", paper="arXiv:2510.21618", kind="advantage")
 @each_tree
 def tool_attribution(
-    tree: Tree, *, correct: Correct = "no_error", count: Count = "sum", per_call: bool = False,
+    tree: Tree, *, correct: Correct = "no_error", count: Count = "distinct", per_call: bool = False,
     call_weight: float = 1.0, fold_weight: float = 1.0, kinds: tuple[str, ...] = ("tool_call",),
     normalize: Normalize = "none", prompt_end: str = "\n", delimiter: str = "\n",
 ) -> Credit:  # fmt: skip

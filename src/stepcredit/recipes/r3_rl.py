@@ -93,5 +93,5 @@ def results(
     if size not in SIZES:
         raise ValueError(f"no size {size!r}; there are: {', '.join(SIZES)}")
     if unknown := [arm for arm, _ in cells if arm not in KINDS]:
-        raise ValueError(f"no arm {unknown[0]!r}; there are: {', '.join(KINDS)}")
+        raise ValueError(f"no arm {unknown[0]!r}; there are: {', '.join(map(repr, KINDS))}")
     return cells_of([study_of(SIZES[size], seed, out, partial_reward, progress) for seed in seeds], cells)

@@ -141,7 +141,7 @@ def sweep(
 def _check(size: str, judge: JudgeKind, rivals: Sequence[str], num_attempts: Sequence[int]) -> None:
     if size not in SIZES or (unknown := sorted(set(rivals) - set(RIVALS))):
         raise ValueError(f"no size {size!r}; there are: {', '.join(SIZES)}" if size not in SIZES else
-                         f"no rival {', '.join(unknown)}; there are: {', '.join(RIVALS)}")  # fmt: skip
+                         f"no rival {', '.join(unknown)}; there are: {', '.join(map(repr, RIVALS))}")  # fmt: skip
     if judge == "lookup" and (cannot := [name for name in rivals if name not in LOOKED_UP]):
         raise ValueError(
             f"the rival {cannot[0]!r} is a log-ratio of language models, which the lookup judge has not; give judge='network'"

@@ -125,7 +125,7 @@ def results(
         raise ValueError(f"size {size!r}, {len(seeds)} seeds; there are: {', '.join(SIZES)}; give one seed or more")
     allowed = FOLDS if isinstance(SIZES[size].world, FoldWorld) else ARMS
     if unknown := sorted(set(arms) - set(allowed)):
-        raise ValueError(f"no arm {unknown[0]!r}; there are: {', '.join(allowed)}")
+        raise ValueError(f"no arm {unknown[0]!r}; there are: {', '.join(map(repr, allowed))}")
     plan = SIZES[size]
     cells = Cells(Path(out), asdict(plan) | {"arms": None})
     found: dict[str, list[ArmResult]] = {name: [] for name in arms or plan.arms}

@@ -120,7 +120,7 @@ def results(
     there = dict(plan.worlds)
     for given, allowed in ((worlds, there), (arms, KINDS)):
         if unknown := sorted(set(given) - set(allowed)):
-            raise ValueError(f"no {unknown[0]!r}; there are: {', '.join(allowed)}")
+            raise ValueError(f"no {unknown[0]!r}; there are: {', '.join(map(repr, allowed))}")
     found: dict[str, dict[str, list[ArmResult]]] = {w: {a: [] for a in arms or ARMS} for w in worlds or there}
     for seed in seeds:
         for world, each in found.items():
