@@ -176,7 +176,7 @@ def test_the_quick_run_makes_a_page_and_names_are_checked(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"rivals": ["nobody"]}, "no rival nobody; there are: oracle 0.1%"),
+        ({"rivals": ["nobody"]}, "no rival nobody; there are: 'oracle 0.1%'"),
         ({"settings": ["mars"]}, "no setting 'mars'; there are: base"),
         ({"seeds": []}, "seeds is empty"),
         ({"num_attempts": [9]}, "num_attempts 9; allowed at size quick: multiples of 16 up to 480"),

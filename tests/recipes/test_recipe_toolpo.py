@@ -59,9 +59,9 @@ def test_attribution_differs_from_the_shared_reward_on_answers_alone():
 
 
 def test_wrong_names_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="no arm 'toolpo'; there are: success, on the tool"):
+    with pytest.raises(ValueError, match="no arm 'toolpo'; there are: 'success, on the tool'"):
         toolpo(size="quick", arms=["toolpo"], out=str(tmp_path))
-    with pytest.raises(ValueError, match="no arm 'success, on the tool'; there are: toolpo, folds, toolpo, cut"):
+    with pytest.raises(ValueError, match="no arm 'success, on the tool'; there are: 'toolpo, folds', 'toolpo, cut'"):
         toolpo(size="folds", arms=["success, on the tool"], out=str(tmp_path))
     with pytest.raises(ValueError, match="limited is 'short'; allowed: folds, cut, no limit"):
         SIZES["folds"].world.rollout("short", num=1)

@@ -68,7 +68,7 @@ def test_larger_trees_take_fewer_problems_a_batch(arm, problems, out):
 
 
 def test_wrong_names_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="no 'nine hops'; there are: three hops, one hop"):
+    with pytest.raises(ValueError, match="no 'nine hops'; there are: 'three hops', 'one hop'"):
         tree_grpo(size="quick", worlds=["nine hops"], out=str(tmp_path))
     with pytest.raises(ValueError, match="give one seed or more"):
         tree_grpo(size="quick", seeds=[], out=str(tmp_path))
