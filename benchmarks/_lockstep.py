@@ -13,10 +13,13 @@ from typing import Any
 
 
 class Turns:
-    """Call `update` after each update: each `length` updates are a turn, whose seconds are told to the parent process."""
+    """Call `update` after each update: each `length` updates are a turn, whose seconds are told to the parent process.
 
-    def __init__(self, length: int, total: int) -> None:
-        self.length, self.total = length, total
+    It waits after the last turn as well: what a side does then must not run beside the others' turns.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.length = length
         self.parent = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)  # what a library prints goes to standard error
 
@@ -30,8 +33,7 @@ class Turns:
         """After update `number`, counted from 1."""
         if number % self.length == 0:
             self.say({"seconds": time.perf_counter() - self.started})
-            if number < self.total:
-                self.wait()
+            self.wait()
 
     def say(self, what: dict[str, Any]) -> None:
         """A line to the parent."""

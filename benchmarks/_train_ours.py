@@ -29,7 +29,7 @@ def main(job: dict[str, object]) -> None:
     torch.set_num_threads(job["threads"])
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    turns = Turns(job["updates_per_turn"], job["updates"])
+    turns = Turns(job["updates_per_turn"])
     model = AutoModelForTokenClassification.from_pretrained(job["model"])
     scorer = HeadScorer(model, None, None)
     turns.wait()

@@ -107,12 +107,24 @@ class Side:
         self.errors.seek(0)
         raise RuntimeError(f"a training process ended early: {self.errors.read()[-2000:]}")
 
-    def turn(self) -> float:
-        """Train for a turn; its own seconds."""
+    def go(self) -> None:
+        """Let it go on from where it waits."""
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
-        return float(self.hear("seconds"))
+
+    def turn(self) -> float:
+        """Train for a turn; its own seconds. It waits then."""
+        self.go()
+        seconds = float(self.hear("seconds"))
+        self.hear("ready")
+        return seconds
+
+    def loss(self) -> list[float]:
+        """After its last turn: the loss of each held-out row."""
+        self.go()
+        found: list[float] = self.hear("loss")
+        return found
 
     def end(self) -> None:
         """Stop it."""
@@ -148,16 +160,12 @@ def run(sizes: Sizes, rounds: int, threads: int, *, cache: Path | None = None) -
                 sides[name] = Side([*command, str(path)], threads)
                 sides[name].hear("ready")
             interleaved({name: side.turn for name, side in sides.items()}, 1)  # not counted
-            for side in sides.values():
-                side.hear("ready")
             seconds: dict[str, list[float]] = {name: [] for name in sides}
             for turn in range(rounds):
                 names = list(sides)
                 for name in names[turn % len(names) :] + names[: turn % len(names)]:
                     seconds[name].append(sides[name].turn())
-                    if turn + 1 < rounds:
-                        sides[name].hear("ready")
-            loss = {name: side.hear("loss") for name, side in sides.items()}
+            loss = {name: side.loss() for name, side in sides.items()}
         finally:
             for side in sides.values():
                 side.end()
